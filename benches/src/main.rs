@@ -1,0 +1,2 @@
+//! Measures what a full sync costs.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The Sluice server.
+fn main() {}
