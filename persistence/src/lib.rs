@@ -1,1 +1,4 @@
-//! (being written)
+//! RDB codec, storage plugs and recovery for the Sluice engine.
+
+pub mod rdb;
+pub mod storage;

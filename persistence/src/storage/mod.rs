@@ -1,0 +1,137 @@
+//! Where files live: the plug between everything that persists and the thing that keeps the bytes.
+//!
+//! [`Storage`] is the handful of file operations the RDB and AOF writers need and no more, so that a new
+//! backend is an afternoon's work. Four exist: [`Disk`] is the file system, read through memory maps;
+//! [`Throttled`] puts a byte rate and a latency on any other (to measure a slow disk on a fast one);
+//! [`Faulty`] fails, tears writes and forgets what was not synced; [`Memory`] is for tests.
+//! [`AtomicFile`], built on the trait alone, is how every complete file is written.
+//!
+//! Durability follows POSIX: bytes last once the file was synced, names once their folder was.
+
+mod atomic;
+mod disk;
+mod faulty;
+mod memory;
+mod throttled;
+
+pub use atomic::AtomicFile;
+pub use disk::Disk;
+pub use faulty::{Faults, Faulty};
+pub use memory::Memory;
+pub use throttled::{Throttle, Throttled};
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A place that keeps files. Object safe; operations may block.
+///
+/// Errors are those of the file system: in particular a missing file is [`io::ErrorKind::NotFound`].
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// Makes an empty file to write to, replacing one of that name.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn FileWriter>>;
+    /// Opens a file to write at its end, making it if it is missing.
+    fn append(&self, path: &Path) -> io::Result<Box<dyn FileWriter>>;
+    /// Opens a file to read, as it is now.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn FileReader>>;
+    /// Gives a file another name, atomically replacing a file that had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Deletes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Cuts a file back to `len` bytes.
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
+    /// Makes names created, changed and deleted in `dir` durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Paths of the files in `dir`, in order of name. Folders are left out.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Size of a file in bytes.
+    fn len(&self, path: &Path) -> io::Result<u64>;
+    /// Whether there is a file of that name.
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        match self.len(path) {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// A file being written, at its end.
+pub trait FileWriter: Send {
+    /// Writes all of `bytes`. After an error an unknown part of them was written.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Returns once every byte written is durable. The file's name is not: see [`Storage::sync_dir`].
+    fn sync(&mut self) -> io::Result<()>;
+    /// Tells the storage that the bytes so far will be synced in the end, so that it may start on them
+    /// now. Returns without waiting.
+    fn start_sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    /// The file's length, which is where the next byte goes.
+    fn position(&self) -> u64;
+    /// The descriptor behind the file, where there is one.
+    fn raw_fd(&self) -> Option<RawFd> {
+        None
+    }
+}
+
+/// A file being read.
+pub trait FileReader: Send + Sync {
+    /// Size of the file in bytes when it was opened.
+    fn len(&self) -> u64;
+    /// Whether the file was empty when it was opened.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// The whole content. Reading it may fault pages in; a storage that is slow on purpose slows
+    /// [`FileReader::prefetch`] instead, so call that first for the part you are about to use.
+    fn bytes(&self) -> &[u8];
+    /// Announces that `range` is about to be read, from [`FileReader::bytes`] or
+    /// [`FileReader::raw_fd`]. Waits as long as a throttled storage takes to read it.
+    fn prefetch(&self, range: Range<u64>) -> io::Result<()>;
+    /// The descriptor behind the file, where there is one (for `sendfile`).
+    fn raw_fd(&self) -> Option<RawFd> {
+        None
+    }
+}
+
+/// The folder to sync after `path` was created or renamed.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
+
+impl<S: Storage + ?Sized> Storage for Arc<S> {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn FileWriter>> {
+        (**self).create(path)
+    }
+    fn append(&self, path: &Path) -> io::Result<Box<dyn FileWriter>> {
+        (**self).append(path)
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn FileReader>> {
+        (**self).open(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        (**self).remove(path)
+    }
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        (**self).truncate(path, len)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        (**self).sync_dir(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        (**self).list(dir)
+    }
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        (**self).len(path)
+    }
+}
