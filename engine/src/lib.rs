@@ -1,1 +1,4 @@
 //! (being written)
+
+pub mod glob;
+pub mod num;
