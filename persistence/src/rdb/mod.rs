@@ -1,1 +1,25 @@
-//! placeholder
+//! The RDB file format: what Redis calls a snapshot, written from a cut and read from a file or a socket.
+//!
+//! ```text
+//! "REDIS" version(4 digits)
+//! { 0xFA aux-name aux-value }*
+//! { 0xFE db  0xFB keys keys-with-ttl
+//!     { [0xFC expiry-ms] [0xF8 idle | 0xF9 freq] type key value }* }*
+//! 0xFF crc64(8 bytes, little endian; 0: not computed)
+//! ```
+//!
+//! Lengths are variable ([`length`]), strings may be integers or LZF-compressed ([`lzf`]), and small collections
+//! are single strings in packed encodings. The ones of Redis 7 are the engine's own and are copied as they stand;
+//! the older ones ([`ziplist`], [`zipmap`]) are read here. Sources: `rdb.h`, `rdb.c`, `ziplist.c` and
+//! `zipmap.c` of Redis 7.0 for the constants and layouts, and the format notes in its documentation.
+
+pub mod checksum;
+mod error;
+pub mod format;
+pub mod length;
+pub mod lzf;
+pub mod source;
+pub mod ziplist;
+pub mod zipmap;
+
+pub use error::{Damage, RdbError};

@@ -1,0 +1,119 @@
+//! Constants of the format, as in `rdb.h` of Redis 7.0 (and 7.2 where it says so).
+
+/// The first bytes of every RDB; four decimal digits of version follow.
+pub const MAGIC: &[u8; 5] = b"REDIS";
+/// The version written: the one of Redis 7.0.
+pub const VERSION_WRITTEN: u32 = 10;
+/// The newest version read: the one of Redis 7.2.
+pub const VERSION_NEWEST: u32 = 11;
+/// The first version that ends in a checksum.
+pub const VERSION_CHECKSUM: u32 = 5;
+
+/// Bytes that say what follows.
+pub mod opcode {
+    /// A function library (Redis 7.0).
+    pub const FUNCTION2: u8 = 245;
+    /// A function library of a release candidate, refused by Redis itself.
+    pub const FUNCTION_PRE_GA: u8 = 246;
+    /// Data a module keeps beside the keys.
+    pub const MODULE_AUX: u8 = 247;
+    /// Seconds since the next key was used.
+    pub const IDLE: u8 = 248;
+    /// LFU counter of the next key, one byte.
+    pub const FREQ: u8 = 249;
+    /// A named fact about the file.
+    pub const AUX: u8 = 250;
+    /// Numbers of keys, and of those that expire, in the database selected.
+    pub const RESIZEDB: u8 = 251;
+    /// Expiry of the next key in milliseconds, eight bytes.
+    pub const EXPIRETIME_MS: u8 = 252;
+    /// Expiry of the next key in seconds, four bytes.
+    pub const EXPIRETIME: u8 = 253;
+    /// The database of what follows.
+    pub const SELECTDB: u8 = 254;
+    /// The end; a checksum follows.
+    pub const EOF: u8 = 255;
+}
+
+/// Bytes that say how a key's value is encoded.
+pub mod value_type {
+    /// A string.
+    pub const STRING: u8 = 0;
+    /// A list: count, then strings.
+    pub const LIST: u8 = 1;
+    /// A set: count, then strings.
+    pub const SET: u8 = 2;
+    /// A sorted set with scores in decimal.
+    pub const ZSET: u8 = 3;
+    /// A hash: count, then pairs of strings.
+    pub const HASH: u8 = 4;
+    /// A sorted set with scores as eight bytes.
+    pub const ZSET_2: u8 = 5;
+    /// A module's value, before Redis 4.0 was released.
+    pub const MODULE_PRE_GA: u8 = 6;
+    /// A module's value.
+    pub const MODULE_2: u8 = 7;
+    /// A hash in a zipmap (before Redis 2.6).
+    pub const HASH_ZIPMAP: u8 = 9;
+    /// A list in a ziplist.
+    pub const LIST_ZIPLIST: u8 = 10;
+    /// A set of integers.
+    pub const SET_INTSET: u8 = 11;
+    /// A sorted set in a ziplist.
+    pub const ZSET_ZIPLIST: u8 = 12;
+    /// A hash in a ziplist.
+    pub const HASH_ZIPLIST: u8 = 13;
+    /// A list of ziplists.
+    pub const LIST_QUICKLIST: u8 = 14;
+    /// A stream.
+    pub const STREAM_LISTPACKS: u8 = 15;
+    /// A hash in a listpack.
+    pub const HASH_LISTPACK: u8 = 16;
+    /// A sorted set in a listpack.
+    pub const ZSET_LISTPACK: u8 = 17;
+    /// A list of listpacks and of single large elements.
+    pub const LIST_QUICKLIST_2: u8 = 18;
+    /// A stream with the fields of Redis 7.0.
+    pub const STREAM_LISTPACKS_2: u8 = 19;
+    /// A set in a listpack (Redis 7.2).
+    pub const SET_LISTPACK: u8 = 20;
+    /// A stream with the fields of Redis 7.2.
+    pub const STREAM_LISTPACKS_3: u8 = 21;
+}
+
+/// Containers of a node of [`value_type::LIST_QUICKLIST_2`].
+pub mod quicklist_node {
+    /// One large element as it is.
+    pub const PLAIN: u64 = 1;
+    /// A listpack.
+    pub const PACKED: u64 = 2;
+}
+
+/// Items of a module's data, each a length-encoded number before the item itself.
+pub mod module_item {
+    /// No more items.
+    pub const EOF: u64 = 0;
+    /// A signed number, as a length.
+    pub const SINT: u64 = 1;
+    /// An unsigned number, as a length.
+    pub const UINT: u64 = 2;
+    /// Four bytes.
+    pub const FLOAT: u64 = 3;
+    /// Eight bytes.
+    pub const DOUBLE: u64 = 4;
+    /// A string.
+    pub const STRING: u64 = 5;
+}
+
+/// Length bytes of a score in decimal that stand for a value.
+pub mod text_score {
+    /// Not a number.
+    pub const NAN: u8 = 253;
+    /// Positive infinity.
+    pub const INFINITY: u8 = 254;
+    /// Negative infinity.
+    pub const NEG_INFINITY: u8 = 255;
+}
+
+/// Strings shorter than this are never compressed (`rdbSaveRawString`).
+pub const COMPRESS_MIN: usize = 21;
