@@ -1,4 +1,5 @@
 //! (being written)
 
+pub mod encoding;
 pub mod glob;
 pub mod num;
