@@ -3,3 +3,4 @@
 pub mod encoding;
 pub mod glob;
 pub mod num;
+pub mod value;
