@@ -14,12 +14,18 @@
 //! `zipmap.c` of Redis 7.0 for the constants and layouts, and the format notes in its documentation.
 
 pub mod checksum;
+mod collection;
+mod decoder;
 mod error;
 pub mod format;
+mod input;
 pub mod length;
 pub mod lzf;
 pub mod source;
+mod visitor;
 pub mod ziplist;
 pub mod zipmap;
 
+pub use decoder::{RdbDecoder, Step};
 pub use error::{Damage, RdbError};
+pub use visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal, Skipped};

@@ -1,0 +1,303 @@
+//! Reads an RDB stream, one key a step.
+//!
+//! The decoder pulls from a [`Source`] and pushes into an [`RdbVisitor`]. It may stop between any two
+//! keys, and inside a large collection between any two elements: a source that has nothing more *for now*
+//! (frames of a link that carries the log between them) makes [`RdbDecoder::step`] return [`Step::Starved`],
+//! and the next step goes on where this one ended. Every byte is checked before it is believed,
+//! every allocation is bounded by bytes that really came, and errors name the offset.
+
+use super::RdbError;
+use super::collection::Collection;
+use super::format::{MAGIC, VERSION_CHECKSUM, VERSION_NEWEST, module_item, opcode, value_type};
+use super::input::{Input, StringValue, Text};
+use super::source::Source;
+use super::visitor::{Key, RdbVisitor, Refusal, Skipped};
+
+/// What one step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A key, or a part of a large one, was told; go on.
+    More,
+    /// The source has no bytes now, and the last item is complete.
+    Starved,
+    /// The end marker was read and the checksum is right.
+    Done,
+}
+
+/// Scratch space kept from one key to the next; larger is given back.
+const SCRATCH_KEPT: usize = 1 << 20;
+
+/// Reads one RDB stream.
+pub struct RdbDecoder<S> {
+    pub(super) input: Input<S>,
+    state: State,
+    version: u32,
+    db: u32,
+    expire_at_ms: Option<i64>,
+    idle_secs: Option<u64>,
+    freq: Option<u8>,
+    /// Name of the key being read, where its value does not fit beside it.
+    pub(super) key: Vec<u8>,
+    /// Decompressed strings.
+    pub(super) scratch: Vec<u8>,
+    /// Where the key being read begins.
+    pub(super) entry_at: u64,
+    keys: u64,
+}
+
+enum State {
+    Header,
+    Items,
+    Inside(Collection),
+    Done,
+}
+
+impl<S: Source> RdbDecoder<S> {
+    /// Reads `source`; the checksum at the end is compared, unless the writer left it out (zero).
+    pub fn new(source: S) -> Self {
+        Self::with_checksum(source, true)
+    }
+
+    /// Reads `source`, comparing the checksum or not.
+    pub fn with_checksum(source: S, checksum: bool) -> Self {
+        Self {
+            input: Input::new(source, checksum),
+            state: State::Header,
+            version: 0,
+            db: 0,
+            expire_at_ms: None,
+            idle_secs: None,
+            freq: None,
+            key: Vec::new(),
+            scratch: Vec::new(),
+            entry_at: 0,
+            keys: 0,
+        }
+    }
+
+    /// Bytes read so far.
+    pub fn offset(&self) -> u64 {
+        self.input.offset()
+    }
+
+    /// The stream's version; 0 before it was read.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Keys told so far.
+    pub fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    /// The source, to give it more bytes.
+    pub fn source_mut(&mut self) -> &mut S {
+        self.input.source_mut()
+    }
+
+    /// The source, standing behind the last byte read.
+    pub fn into_source(self) -> S {
+        self.input.into_source()
+    }
+
+    /// Reads to the end of the stream. Input that ends before is an error.
+    pub fn run(&mut self, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
+        loop {
+            match self.step(visitor)? {
+                Step::More => {}
+                Step::Done => return Ok(()),
+                Step::Starved => {
+                    let offset = self.offset();
+                    return Err(RdbError::Truncated { offset, end: offset, needed: 1 });
+                }
+            }
+        }
+    }
+
+    /// Reads up to and with the next key, or some elements of a large one. After an error the stream is useless.
+    pub fn step(&mut self, visitor: &mut impl RdbVisitor) -> Result<Step, RdbError> {
+        self.input.settle();
+        match &mut self.state {
+            State::Items => self.item(visitor),
+            State::Header => {
+                if !self.input.has_next()? {
+                    return Ok(Step::Starved);
+                }
+                self.header()?;
+                self.state = State::Items;
+                self.item(visitor)
+            }
+            State::Inside(collection) => {
+                let mut collection = *collection;
+                let step = self.elements(&mut collection, visitor)?;
+                self.state = if collection.is_done() { State::Items } else { State::Inside(collection) };
+                Ok(step)
+            }
+            State::Done => Ok(Step::Done),
+        }
+    }
+
+    fn header(&mut self) -> Result<(), RdbError> {
+        let head: [u8; 9] = self.input.array()?;
+        let corrupt = |reason: String| RdbError::Corrupt { offset: 0, reason: reason.into() };
+        let (magic, digits) = head.split_at(MAGIC.len());
+        if magic != MAGIC {
+            return Err(corrupt("this is not an RDB: it does not begin with REDIS".into()));
+        }
+        let version = std::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
+        let version = version.and_then(|digits| digits.parse().ok()).filter(|version| *version > 0);
+        self.version = version.ok_or_else(|| corrupt("the version is not a number".into()))?;
+        if self.version > VERSION_NEWEST {
+            let what = format!("RDB version {}; this server reads 1 to {VERSION_NEWEST}", self.version);
+            return Err(RdbError::Unsupported { offset: 5, what });
+        }
+        Ok(())
+    }
+
+    /// Reads items until one is a key or the end.
+    fn item(&mut self, visitor: &mut impl RdbVisitor) -> Result<Step, RdbError> {
+        loop {
+            if !self.input.has_next()? {
+                return Ok(Step::Starved);
+            }
+            self.input.settle();
+            self.entry_at = self.input.offset();
+            match self.input.byte()? {
+                kind @ ..=value_type::STREAM_LISTPACKS_3 => return self.entry(kind, visitor),
+                opcode::EXPIRETIME_MS => {
+                    self.expire_at_ms = Some(i64::from_le_bytes(self.input.array()?));
+                }
+                opcode::EXPIRETIME => {
+                    let seconds = i32::from_le_bytes(self.input.array()?);
+                    self.expire_at_ms = Some(i64::from(seconds) * 1000);
+                }
+                opcode::IDLE => self.idle_secs = Some(self.input.length()?),
+                opcode::FREQ => self.freq = Some(self.input.byte()?),
+                opcode::SELECTDB => {
+                    let db = self.input.length()?;
+                    self.db = match u32::try_from(db) {
+                        Ok(db) => db,
+                        Err(_) => return self.input.corrupt(format!("database {db} does not exist")),
+                    };
+                }
+                opcode::RESIZEDB => {
+                    let (keys, expiring) = (self.input.length()?, self.input.length()?);
+                    visitor.db_size(self.db, keys, expiring);
+                }
+                opcode::AUX => {
+                    self.scratch.clear();
+                    let name = self.input.text(&mut self.scratch)?;
+                    let value = self.input.text(&mut self.scratch)?;
+                    let (name, value) =
+                        (self.input.resolve(&name, &self.scratch), self.input.resolve(&value, &self.scratch));
+                    visitor.aux(name, value);
+                }
+                opcode::FUNCTION2 => {
+                    self.scratch.clear();
+                    self.input.text(&mut self.scratch)?;
+                    visitor.skipped(Skipped::Function);
+                }
+                opcode::MODULE_AUX => self.module_aux(visitor)?,
+                opcode::FUNCTION_PRE_GA => {
+                    return self.unsupported("a function library of a Redis 7.0 release candidate");
+                }
+                opcode::EOF => return self.end(),
+                unknown => {
+                    let reason = format!("unknown opcode or value type {unknown}");
+                    return Err(RdbError::Corrupt { offset: self.entry_at, reason: reason.into() });
+                }
+            }
+        }
+    }
+
+    fn unsupported<T>(&self, what: impl Into<String>) -> Result<T, RdbError> {
+        Err(RdbError::Unsupported { offset: self.entry_at, what: what.into() })
+    }
+
+    /// Reads a key and its value, or the beginning of it.
+    #[inline]
+    fn entry(&mut self, kind: u8, visitor: &mut impl RdbVisitor) -> Result<Step, RdbError> {
+        self.scratch.clear();
+        let name = self.input.text(&mut self.scratch)?;
+        if kind == value_type::STRING {
+            self.string(&name, visitor)?;
+        } else {
+            self.key.clear();
+            self.key.extend_from_slice(self.input.resolve(&name, &self.scratch));
+            let collection = self.value(kind, visitor)?;
+            if !collection.is_done() {
+                self.state = State::Inside(collection);
+            }
+        }
+        (self.expire_at_ms, self.idle_secs, self.freq) = (None, None, None);
+        if self.scratch.capacity() > SCRATCH_KEPT {
+            self.scratch = Vec::new();
+        }
+        self.keys += 1;
+        Ok(Step::More)
+    }
+
+    #[inline]
+    fn string(&mut self, name: &Text, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
+        let value = self.input.string_value(&mut self.scratch)?;
+        let key = self.describe(self.input.resolve(name, &self.scratch));
+        let outcome = match value {
+            StringValue::Int(value) => visitor.int(&key, value),
+            StringValue::Text(text) => visitor.string(&key, self.input.resolve(&text, &self.scratch)),
+        };
+        outcome.map_err(|refusal| self.refused(refusal))
+    }
+
+    #[inline]
+    pub(super) fn describe<'a>(&self, name: &'a [u8]) -> Key<'a> {
+        Key { db: self.db, name, expire_at_ms: self.expire_at_ms, idle_secs: self.idle_secs, freq: self.freq }
+    }
+
+    pub(super) fn refused(&self, reason: Refusal) -> RdbError {
+        RdbError::Refused { offset: self.entry_at, reason }
+    }
+
+    /// Skips what a module stored beside the keys: a module id, then typed items.
+    fn module_aux(&mut self, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
+        let name = module_name(self.input.length()?);
+        loop {
+            match self.input.length()? {
+                module_item::EOF => break,
+                module_item::SINT | module_item::UINT => drop(self.input.length()?),
+                module_item::FLOAT => self.input.skip(4)?,
+                module_item::DOUBLE => self.input.skip(8)?,
+                module_item::STRING => {
+                    self.scratch.clear();
+                    self.input.text(&mut self.scratch)?;
+                }
+                unknown => return self.input.corrupt(format!("unknown kind {unknown} of module data")),
+            }
+            self.input.settle();
+        }
+        visitor.skipped(Skipped::ModuleAux(name));
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<Step, RdbError> {
+        self.input.settle_all();
+        self.state = State::Done;
+        if self.version < VERSION_CHECKSUM {
+            return Ok(Step::Done);
+        }
+        let offset = self.input.offset();
+        let computed = self.input.checksum();
+        let stored = u64::from_le_bytes(self.input.array()?);
+        match computed {
+            Some(computed) if stored != 0 && computed != stored => {
+                Err(RdbError::Checksum { offset, computed, stored })
+            }
+            _ => Ok(Step::Done),
+        }
+    }
+}
+
+/// The nine characters of a module type's id; the low ten bits are its encoding version (`moduleTypeNameByID`).
+pub(super) fn module_name(id: u64) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    (0..9).rev().map(|n| char::from(ALPHABET[(id >> (10 + 6 * n)) as usize & 63])).collect()
+}

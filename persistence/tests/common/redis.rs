@@ -1,0 +1,158 @@
+//! A real redis-server in a scratch folder, spoken to over a Unix socket.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running redis-server; it ends with this value.
+pub struct Redis {
+    child: Child,
+    stream: BufReader<UnixStream>,
+    pub dir: tempfile::TempDir,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    Text(Vec<u8>),
+    Int(i64),
+    Nil,
+    Error(String),
+    Array(Vec<Reply>),
+}
+
+impl Reply {
+    pub fn text(self) -> Vec<u8> {
+        match self {
+            Reply::Text(text) => text,
+            other => panic!("not a string: {other:?}"),
+        }
+    }
+    pub fn array(self) -> Vec<Reply> {
+        match self {
+            Reply::Array(items) => items,
+            other => panic!("not an array: {other:?}"),
+        }
+    }
+}
+
+/// Whether redis-server is here. Without it a test says so and passes, but never under CI.
+pub fn available(test: &str) -> bool {
+    let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !found {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "redis-server is missing");
+        eprintln!("{test}: skipped, redis-server is not installed");
+    }
+    found
+}
+
+/// Starts redis-server on `rdb` (or nothing), with more options. None if it does not come up.
+pub fn start(rdb: Option<&[u8]>, options: &[&str]) -> Option<Redis> {
+    let dir = tempfile::tempdir().unwrap();
+    if let Some(rdb) = rdb {
+        std::fs::write(dir.path().join("dump.rdb"), rdb).unwrap();
+    }
+    let socket = dir.path().join("socket");
+    let mut child = Command::new("redis-server")
+        .args(["--port", "0", "--save", "", "--dir"])
+        .arg(dir.path())
+        .arg("--unixsocket")
+        .arg(&socket)
+        .args(["--enable-debug-command", "yes", "--logfile", "log"])
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let stream = loop {
+        match UnixStream::connect(&socket) {
+            Ok(stream) => break stream,
+            Err(_) => {
+                if child.try_wait().unwrap().is_some() || Instant::now() > deadline {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    eprintln!("{}", std::fs::read_to_string(dir.path().join("log")).unwrap_or_default());
+                    return None;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    };
+    let mut redis = Redis { child, stream: BufReader::new(stream), dir };
+    while matches!(redis.run(&[b"PING"]), Reply::Error(_)) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Some(redis)
+}
+
+impl Redis {
+    pub fn run(&mut self, args: &[&[u8]]) -> Reply {
+        let mut request = format!("*{}\r\n", args.len()).into_bytes();
+        for arg in args {
+            request.extend(format!("${}\r\n", arg.len()).bytes());
+            request.extend_from_slice(arg);
+            request.extend(b"\r\n");
+        }
+        self.stream.get_mut().write_all(&request).unwrap();
+        self.reply()
+    }
+
+    /// Runs a command given as words.
+    pub fn say(&mut self, words: &str) -> Reply {
+        let words: Vec<&[u8]> = words.split_whitespace().map(str::as_bytes).collect();
+        let reply = self.run(&words);
+        assert!(!matches!(reply, Reply::Error(_)), "{words:?}: {reply:?}");
+        reply
+    }
+
+    pub fn digest(&mut self) -> Vec<u8> {
+        self.say("DEBUG DIGEST").text()
+    }
+
+    pub fn save(&mut self) -> Vec<u8> {
+        self.say("SAVE");
+        std::fs::read(self.dir.path().join("dump.rdb")).unwrap()
+    }
+
+    fn reply(&mut self) -> Reply {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        let (kind, rest) = line.trim_end().split_at(1);
+        match kind {
+            "+" => Reply::Text(rest.into()),
+            "-" => Reply::Error(rest.into()),
+            ":" => Reply::Int(rest.parse().unwrap()),
+            "$" if rest == "-1" => Reply::Nil,
+            "$" => {
+                let mut bytes = vec![0; rest.parse::<usize>().unwrap() + 2];
+                self.stream.read_exact(&mut bytes).unwrap();
+                bytes.truncate(bytes.len() - 2);
+                Reply::Text(bytes)
+            }
+            "*" => Reply::Array((0..rest.parse().unwrap()).map(|_| self.reply()).collect()),
+            other => panic!("unknown reply {other}"),
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What redis-check-rdb says of these bytes.
+pub fn check(bytes: &[u8]) -> Result<(), String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dump.rdb");
+    std::fs::write(&path, bytes).unwrap();
+    check_file(&path)
+}
+
+pub fn check_file(path: &Path) -> Result<(), String> {
+    let output = Command::new("redis-check-rdb").arg(path).output().unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stdout).into_owned()) }
+}
