@@ -1,5 +1,209 @@
-//! The collections a key can hold. Strings and integers live in the keyspace entry itself.
+//! The collections: list, hash, set and sorted set, each with a compact encoding and a large one.
+//!
+//! Strings are not here: they live in the entry itself. A large hash, set or sorted set keeps its elements in a
+//! [`Table`] of its own, which is what lets a cut deliver it in slices (see the `cut` module).
 
+pub mod hash;
 pub mod list;
+pub mod set;
+pub mod zset;
 
+pub use hash::Hash;
 pub use list::List;
+pub use set::Set;
+pub use zset::ZSet;
+
+use crate::cut::HugeKind;
+use crate::entry::{EntryRef, Payload};
+use crate::table::Table;
+
+/// A collection with more elements than this is delivered to a cut in slices and changed element by element;
+/// a smaller one is copied whole.
+pub const HUGE_ELEMENTS: usize = 128;
+
+/// A collection.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// An ordered list of strings.
+    List(List),
+    /// A map of fields to strings.
+    Hash(Hash),
+    /// A set of strings.
+    Set(Set),
+    /// A set of strings ordered by score.
+    ZSet(ZSet),
+}
+
+/// The names `TYPE` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// `string`
+    String,
+    /// `list`
+    List,
+    /// `hash`
+    Hash,
+    /// `set`
+    Set,
+    /// `zset`
+    ZSet,
+}
+
+impl Type {
+    /// The name, as `TYPE` replies it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Type::String => "string",
+            Type::List => "list",
+            Type::Hash => "hash",
+            Type::Set => "set",
+            Type::ZSet => "zset",
+        }
+    }
+
+    /// The type of an entry of the keyspace.
+    pub fn of(e: EntryRef<'_>) -> Type {
+        match e.payload() {
+            Payload::Value(v) => v.kind(),
+            _ => Type::String,
+        }
+    }
+}
+
+impl Value {
+    /// Which collection it is.
+    pub fn kind(&self) -> Type {
+        match self {
+            Value::List(_) => Type::List,
+            Value::Hash(_) => Type::Hash,
+            Value::Set(_) => Type::Set,
+            Value::ZSet(_) => Type::ZSet,
+        }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Value::List(v) => v.len(),
+            Value::Hash(v) => v.len(),
+            Value::Set(v) => v.len(),
+            Value::ZSet(v) => v.len(),
+        }
+    }
+
+    /// True where there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The table of elements, where the collection has one.
+    pub fn element_table(&self) -> Option<(HugeKind, &Table)> {
+        match self {
+            Value::List(_) => None,
+            Value::Hash(v) => v.table().map(|t| (HugeKind::Hash, t)),
+            Value::Set(v) => v.table().map(|t| (HugeKind::Set, t)),
+            Value::ZSet(v) => v.table().map(|t| (HugeKind::ZSet, t)),
+        }
+    }
+
+    /// The table of elements of a collection that is too large to be copied whole.
+    pub(crate) fn huge_table_mut(&mut self) -> Option<(HugeKind, &mut Table)> {
+        let (kind, table) = match self {
+            Value::List(_) => return None,
+            Value::Hash(v) => (HugeKind::Hash, v.table_mut()?),
+            Value::Set(v) => (HugeKind::Set, v.table_mut()?),
+            Value::ZSet(v) => (HugeKind::ZSet, v.table_mut()?),
+        };
+        // One that began huge stays so until its cut is through.
+        (table.len() > HUGE_ELEMENTS || table.capture().is_some()).then_some((kind, table))
+    }
+
+    /// A rough size in bytes at no cost: for accounting queues.
+    pub(crate) fn quick_size(&self) -> usize {
+        match self {
+            Value::List(v) => v.node_count() * 64 + 64,
+            Value::Hash(v) => v.quick_size(),
+            Value::Set(v) => v.quick_size(),
+            Value::ZSet(v) => v.quick_size(),
+        }
+    }
+}
+
+/// A key's value as a reader sees it.
+#[derive(Clone, Copy, Debug)]
+pub enum ValueView<'a> {
+    /// A string.
+    Str(&'a [u8]),
+    /// A string that is a canonical integer.
+    Int(i64),
+    /// A list.
+    List(&'a List),
+    /// A hash.
+    Hash(&'a Hash),
+    /// A set.
+    Set(&'a Set),
+    /// A sorted set.
+    ZSet(&'a ZSet),
+}
+
+impl<'a> ValueView<'a> {
+    /// The view of a keyspace entry; `None` for an element of a collection.
+    pub fn of(e: EntryRef<'a>) -> Option<ValueView<'a>> {
+        Some(match e.payload() {
+            Payload::Str(v) => ValueView::Str(v),
+            Payload::Int(v) => ValueView::Int(v),
+            Payload::Value(Value::List(v)) => ValueView::List(v),
+            Payload::Value(Value::Hash(v)) => ValueView::Hash(v),
+            Payload::Value(Value::Set(v)) => ValueView::Set(v),
+            Payload::Value(Value::ZSet(v)) => ValueView::ZSet(v),
+            Payload::Score(_) | Payload::Unit => return None,
+        })
+    }
+}
+
+/// A collection type, for code that is generic over them.
+pub trait Collection: Sized {
+    /// Borrows it out of a value of that type.
+    fn from_value(v: &Value) -> Option<&Self>;
+    /// Borrows it exclusively out of a value of that type.
+    fn from_value_mut(v: &mut Value) -> Option<&mut Self>;
+    /// Wraps it.
+    fn into_value(self) -> Value;
+    /// An empty one.
+    fn empty() -> Self;
+    /// True where there is no element.
+    fn has_none(&self) -> bool;
+}
+
+macro_rules! collection {
+    ($t:ident) => {
+        impl Collection for $t {
+            fn from_value(v: &Value) -> Option<&Self> {
+                match v {
+                    Value::$t(x) => Some(x),
+                    _ => None,
+                }
+            }
+            fn from_value_mut(v: &mut Value) -> Option<&mut Self> {
+                match v {
+                    Value::$t(x) => Some(x),
+                    _ => None,
+                }
+            }
+            fn into_value(self) -> Value {
+                Value::$t(self)
+            }
+            fn empty() -> Self {
+                $t::new()
+            }
+            fn has_none(&self) -> bool {
+                self.len() == 0
+            }
+        }
+    };
+}
+
+collection!(List);
+collection!(Hash);
+collection!(Set);
+collection!(ZSet);

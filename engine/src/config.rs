@@ -1,0 +1,74 @@
+//! Thresholds of the compact encodings, under Redis' names, settable while the engine runs.
+
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+/// When a collection leaves its compact encoding.
+#[derive(Debug)]
+pub struct Limits {
+    /// `hash-max-listpack-entries`
+    pub hash_max_listpack_entries: AtomicUsize,
+    /// `hash-max-listpack-value`, in bytes
+    pub hash_max_listpack_value: AtomicUsize,
+    /// `list-max-listpack-size`: entries where positive, -1 to -5 for 4 to 64 KB
+    pub list_max_listpack_size: AtomicI64,
+    /// `set-max-intset-entries`
+    pub set_max_intset_entries: AtomicUsize,
+    /// `zset-max-listpack-entries`
+    pub zset_max_listpack_entries: AtomicUsize,
+    /// `zset-max-listpack-value`, in bytes
+    pub zset_max_listpack_value: AtomicUsize,
+    /// `proto-max-bulk-len`: longest string, in bytes
+    pub max_string: AtomicUsize,
+}
+
+impl Default for Limits {
+    /// Redis 7.0's defaults.
+    fn default() -> Limits {
+        Limits {
+            hash_max_listpack_entries: AtomicUsize::new(128),
+            hash_max_listpack_value: AtomicUsize::new(64),
+            list_max_listpack_size: AtomicI64::new(-2),
+            set_max_intset_entries: AtomicUsize::new(512),
+            zset_max_listpack_entries: AtomicUsize::new(128),
+            zset_max_listpack_value: AtomicUsize::new(64),
+            max_string: AtomicUsize::new(512 << 20),
+        }
+    }
+}
+
+/// A pair of limits, read once for a command.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed {
+    /// Most entries.
+    pub entries: usize,
+    /// Longest element in bytes.
+    pub value: usize,
+}
+
+impl Limits {
+    /// The hash's limits.
+    pub fn hash(&self) -> Packed {
+        Packed {
+            entries: self.hash_max_listpack_entries.load(Ordering::Relaxed),
+            value: self.hash_max_listpack_value.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The sorted set's limits.
+    pub fn zset(&self) -> Packed {
+        Packed {
+            entries: self.zset_max_listpack_entries.load(Ordering::Relaxed),
+            value: self.zset_max_listpack_value.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The list node's limit.
+    pub fn list(&self) -> i64 {
+        self.list_max_listpack_size.load(Ordering::Relaxed)
+    }
+
+    /// The intset's limit.
+    pub fn intset(&self) -> usize {
+        self.set_max_intset_entries.load(Ordering::Relaxed)
+    }
+}

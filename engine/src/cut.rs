@@ -1,0 +1,703 @@
+//! The cut: the whole keyspace as it stood at one log offset, produced while writes go on.
+//!
+//! Beginning a cut locks all shards for microseconds, notes the log's offset and attaches a [`Capture`] to every
+//! table, which makes every entry "unvisited" (its epoch is no longer the table's). Then two sides cooperate:
+//!
+//! - the **walker** ([`Cut::step`], on the consumer's thread) visits the tables in short slices under one shard lock
+//!   at a time, delivers each unvisited entry to a [`CutSink`] and stamps it;
+//! - a **writer** that is about to change an unvisited entry first hands over the entry as it was, its *pre-image*
+//!   (moved where the entry is replaced or removed, copied where it is changed in place), and stamps it.
+//!
+//! So every entry is delivered exactly once, as of the cut, and entries made later carry the new epoch and are
+//! skipped. A collection held in a table of its own (a *huge* value) is not copied: its first change attaches a
+//! capture to that inner table, and from then on single elements are handed over; the walker delivers it in slices,
+//! `begin_huge`, its elements, `end_huge`. Lists share their nodes with the snapshot instead.
+//!
+//! Pre-images wait in a queue until the walker's next step. Its limit is [`CutShared::limit`]: beyond it, a command
+//! that would add one is told to wait (see `Outcome::Stalled`); reads and writes elsewhere go on.
+//!
+//! A consumer that sends the log along with the cut (see the transport crate) may send log bytes up to an offset it
+//! read *before* emptying the queue, but not past [`Cut::barrier`]: that is the offset of the first effect on
+//! something that only the walker can deliver (a huge value changed in place, a flushed or swapped database).
+
+use crate::engine::Inner;
+use crate::entry::{Entry, EntryMut, EntryRef, Payload};
+use crate::keyspace::Shard;
+use crate::table::{Table, Visit};
+use crate::value::list::NodeView;
+use crate::value::{List, Value, ValueView};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// Bytes that may be delivered under one hold of a shard lock.
+const SLICE_BYTES: usize = 64 << 10;
+/// Segments visited under one hold of a shard lock.
+const SLICE_SEGMENTS: usize = 4;
+/// A list with more nodes than this is delivered node by node, outside of the shard lock.
+const BIG_LIST_NODES: usize = 4;
+
+/// Where and how a value is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryMeta<'a> {
+    /// Database number as of the cut.
+    pub db: u32,
+    /// The key.
+    pub key: &'a [u8],
+    /// Expiry in Unix milliseconds.
+    pub expire_at_ms: Option<i64>,
+    /// LRU clock in seconds (24 bits) at the last access.
+    pub lru: u32,
+}
+
+/// What kind of huge value begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HugeKind {
+    /// Elements are [`Element::Field`].
+    Hash,
+    /// Elements are [`Element::Member`].
+    Set,
+    /// Elements are [`Element::Scored`].
+    ZSet,
+    /// Elements are [`Element::Node`], in order; the count is the number of nodes.
+    List,
+}
+
+/// One element of a huge value.
+#[derive(Clone, Copy, Debug)]
+pub enum Element<'a> {
+    /// A hash field and its value.
+    Field(&'a [u8], &'a [u8]),
+    /// A set member.
+    Member(&'a [u8]),
+    /// A sorted set member and its score.
+    Scored(&'a [u8], f64),
+    /// A list node.
+    Node(NodeView<'a>),
+}
+
+/// The consumer of a cut. Its methods may run with a shard lock held: they copy or encode, and do no I/O.
+pub trait CutSink {
+    /// One whole key.
+    fn entry(&mut self, meta: &EntryMeta<'_>, value: ValueView<'_>);
+    /// A huge value begins; exactly `count` calls of `element` follow, over any number of steps, then `end_huge`.
+    fn begin_huge(&mut self, meta: &EntryMeta<'_>, kind: HugeKind, count: u64);
+    /// One element of the huge value that began.
+    fn element(&mut self, element: Element<'_>);
+    /// The huge value is complete.
+    fn end_huge(&mut self);
+    /// Bytes gathered and not yet taken by the consumer.
+    fn pending(&self) -> usize;
+}
+
+/// Error: a cut is already in progress; there is one at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a cut is already in progress")]
+pub struct CutBusy;
+
+/// Whether a cut has more to deliver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Call `step` again.
+    More,
+    /// Everything was delivered.
+    Done,
+}
+
+// ---- the writers' side ---------------------------------------------------------------------------------------
+
+/// What the writers and the walker of one cut share.
+pub(crate) struct CutShared {
+    queue: Mutex<VecDeque<(u32, Entry)>>,
+    queued_bytes: AtomicUsize,
+    queued_total: AtomicU64,
+    queued_peak: AtomicUsize,
+    pub(crate) limit: AtomicUsize,
+    barrier: AtomicU64,
+    over: AtomicBool,
+    detached: Mutex<Vec<Table>>,
+    log: Arc<crate::log::Log>,
+}
+
+/// A huge value that began to change, or to be walked, during a cut.
+pub(crate) struct HugeState {
+    db: u32,
+    key: Box<[u8]>,
+    expire: Option<i64>,
+    lru: u32,
+    kind: HugeKind,
+    count: u64,
+    handed: Mutex<Vec<Entry>>,
+    cut: Arc<CutShared>,
+}
+
+/// What a table under a running cut holds: where pre-images go, and how far the walker is.
+pub(crate) struct Capture {
+    to: CaptureTo,
+    cursor: u64,
+}
+
+enum CaptureTo {
+    Db { cut: Arc<CutShared>, db: u32 },
+    Huge(Arc<HugeState>),
+}
+
+fn cost(e: EntryRef<'_>) -> usize {
+    e.block_bytes()
+        + match e.payload() {
+            Payload::Value(v) => v.quick_size(),
+            _ => 0,
+        }
+}
+
+impl CutShared {
+    fn push(&self, db: u32, e: Entry) {
+        self.account(cost(e.as_ref()));
+        self.queue.lock().push_back((db, e));
+    }
+
+    fn account(&self, bytes: usize) {
+        let now = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.queued_total.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.queued_peak.fetch_max(now, Ordering::Relaxed);
+    }
+
+    fn pop(&self) -> Option<(u32, Entry)> {
+        let item = self.queue.lock().pop_front()?;
+        self.queued_bytes.fetch_sub(cost(item.1.as_ref()), Ordering::Relaxed);
+        Some(item)
+    }
+
+    /// Finds the huge value that moved into the queue while it was being walked.
+    fn take_huge(&self, state: &Arc<HugeState>) -> Option<Entry> {
+        let mut q = self.queue.lock();
+        let at = q.iter().position(|(_, e)| huge_of(e.as_ref()).is_some_and(|s| Arc::ptr_eq(s, state)))?;
+        let (_, e) = q.remove(at)?;
+        self.queued_bytes.fetch_sub(cost(e.as_ref()), Ordering::Relaxed);
+        Some(e)
+    }
+
+    /// Effects from here on must wait for the end of the cut where log and cut share a stream.
+    pub(crate) fn raise_barrier(&self) {
+        self.barrier.fetch_min(self.log.end(), Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.queued_bytes.load(Ordering::Relaxed) > self.limit.load(Ordering::Relaxed)
+    }
+
+    /// A flushed database whose entries the walker still has to deliver.
+    pub(crate) fn adopt(&self, table: Table) {
+        self.raise_barrier();
+        self.detached.lock().push(table);
+    }
+}
+
+fn huge_of(e: EntryRef<'_>) -> Option<&Arc<HugeState>> {
+    let Payload::Value(v) = e.payload() else { return None };
+    v.element_table()?.1.capture()?.huge()
+}
+
+impl HugeState {
+    fn push(&self, e: Entry) {
+        self.cut.account(e.as_ref().block_bytes());
+        self.handed.lock().push(e);
+    }
+
+    fn meta(&self) -> EntryMeta<'_> {
+        EntryMeta { db: self.db, key: &self.key, expire_at_ms: self.expire, lru: self.lru }
+    }
+
+    fn drain(&self, sink: &mut dyn CutSink) {
+        let handed = std::mem::take(&mut *self.handed.lock());
+        for e in &handed {
+            deliver_element(self.kind, e.as_ref(), sink);
+            self.cut.queued_bytes.fetch_sub(e.as_ref().block_bytes(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Capture {
+    fn huge(&self) -> Option<&Arc<HugeState>> {
+        match &self.to {
+            CaptureTo::Huge(s) => Some(s),
+            CaptureTo::Db { .. } => None,
+        }
+    }
+
+    fn home(&self) -> Option<u32> {
+        match &self.to {
+            CaptureTo::Db { db, .. } => Some(*db),
+            CaptureTo::Huge(_) => None,
+        }
+    }
+
+    /// Hands over an entry that leaves its table.
+    pub(crate) fn take(&self, old: Entry) {
+        match &self.to {
+            _ if self.is_over() => {}
+            CaptureTo::Db { cut, db } => cut.push(*db, old),
+            CaptureTo::Huge(state) => state.push(old),
+        }
+    }
+
+    /// Hands over a copy of an entry that changes in place; `epoch` marks it as visited.
+    pub(crate) fn before_change(&self, e: &mut EntryMut<'_>, epoch: u16) {
+        if self.is_over() {
+            return;
+        }
+        match &self.to {
+            CaptureTo::Db { cut, db } => {
+                if begin_huge(cut, *db, e).is_some() {
+                    cut.raise_barrier();
+                    return;
+                }
+                cut.push(*db, Entry::duplicate(e.as_ref()));
+            }
+            CaptureTo::Huge(state) => state.push(Entry::duplicate(e.as_ref())),
+        }
+        e.set_epoch(epoch);
+    }
+
+    fn is_over(&self) -> bool {
+        match &self.to {
+            CaptureTo::Db { cut, .. } => cut.over.load(Ordering::Acquire),
+            CaptureTo::Huge(s) => s.cut.over.load(Ordering::Acquire),
+        }
+    }
+}
+
+/// Attaches a capture to the inner table of a huge value, or finds the one that is there.
+fn begin_huge(cut: &Arc<CutShared>, db: u32, e: &mut EntryMut<'_>) -> Option<Arc<HugeState>> {
+    e.reborrow().value_mut()?.huge_table_mut()?;
+    let (key, expire, lru) = (e.as_ref().key().to_vec(), e.as_ref().expire(), e.as_ref().lru());
+    let (kind, table) = e.reborrow().value_mut()?.huge_table_mut()?;
+    if let Some(state) = table.capture().and_then(Capture::huge)
+        && Arc::ptr_eq(&state.cut, cut)
+    {
+        return Some(state.clone());
+    }
+    // A capture of an earlier, aborted cut may still be there.
+    table.release(false);
+    let state = Arc::new(HugeState {
+        db,
+        key: key.into_boxed_slice(),
+        expire,
+        lru,
+        kind,
+        count: table.len() as u64,
+        handed: Mutex::new(Vec::new()),
+        cut: cut.clone(),
+    });
+    table.attach(Capture { to: CaptureTo::Huge(state.clone()), cursor: 0 });
+    Some(state)
+}
+
+fn deliver_element(kind: HugeKind, e: EntryRef<'_>, sink: &mut dyn CutSink) {
+    match (kind, e.payload()) {
+        (HugeKind::Hash, Payload::Str(v)) => sink.element(Element::Field(e.key(), v)),
+        (HugeKind::Hash, Payload::Int(v)) => {
+            sink.element(Element::Field(e.key(), itoa::Buffer::new().format(v).as_bytes()));
+        }
+        (HugeKind::ZSet, Payload::Score(s)) => sink.element(Element::Scored(e.key(), s)),
+        _ => sink.element(Element::Member(e.key())),
+    }
+}
+
+// ---- the walker's side ---------------------------------------------------------------------------------------
+
+/// A cut in progress; dropping it before its end aborts it.
+pub struct Cut {
+    inner: Arc<Inner>,
+    shared: Arc<CutShared>,
+    offset: u64,
+    sizes: Vec<(u32, u64, u64)>,
+    shard: usize,
+    huge: Option<HugeWalk>,
+    list: Option<ListWalk>,
+    detached: Vec<Table>,
+    finished: bool,
+}
+
+struct HugeWalk {
+    state: Arc<HugeState>,
+    /// The value, where the walker owns it: it left the keyspace.
+    owned: Option<Entry>,
+}
+
+struct ListWalk {
+    list: List,
+    next: usize,
+}
+
+impl std::fmt::Debug for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cut").field("offset", &self.offset).field("shard", &self.shard).finish()
+    }
+}
+
+impl Cut {
+    pub(crate) fn begin(inner: &Arc<Inner>) -> Result<Cut, CutBusy> {
+        let mut slot = inner.cut.lock();
+        if slot.is_some() {
+            return Err(CutBusy);
+        }
+        let shared = Arc::new(CutShared {
+            queue: Mutex::new(VecDeque::new()),
+            queued_bytes: AtomicUsize::new(0),
+            queued_total: AtomicU64::new(0),
+            queued_peak: AtomicUsize::new(0),
+            limit: AtomicUsize::new(inner.preimage_limit.load(Ordering::Relaxed)),
+            barrier: AtomicU64::new(u64::MAX),
+            over: AtomicBool::new(false),
+            detached: Mutex::new(Vec::new()),
+            log: inner.log.clone(),
+        });
+        let mut sizes = vec![(0u64, 0u64); inner.databases as usize];
+        let mut shards: Vec<_> = inner.shards.iter().map(|s| s.lock()).collect();
+        for shard in &mut shards {
+            for (db, table) in shard.dbs.iter_mut().enumerate() {
+                if !table.is_empty() {
+                    sizes[db].0 += table.len() as u64;
+                    sizes[db].1 += table.with_ttl() as u64;
+                    table.attach(Capture {
+                        to: CaptureTo::Db { cut: shared.clone(), db: db as u32 },
+                        cursor: 0,
+                    });
+                }
+            }
+        }
+        inner.log.forget_selection();
+        let offset = inner.log.end();
+        *slot = Some(shared.clone());
+        inner.cut_active.store(true, Ordering::Release);
+        drop(shards);
+        drop(slot);
+        Ok(Cut {
+            inner: inner.clone(),
+            shared,
+            offset,
+            sizes: sizes
+                .iter()
+                .enumerate()
+                .filter(|(_, s)| s.0 > 0)
+                .map(|(db, s)| (db as u32, s.0, s.1))
+                .collect(),
+            shard: 0,
+            huge: None,
+            list: None,
+            detached: Vec::new(),
+            finished: false,
+        })
+    }
+
+    /// The log offset at which the keyspace is delivered.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// `(database, keys, keys with expiry)` of each database that is not empty, as of the cut.
+    pub fn db_sizes(&self) -> &[(u32, u64, u64)] {
+        &self.sizes
+    }
+
+    /// Bytes of pre-images handed over so far.
+    pub fn preimage_bytes(&self) -> u64 {
+        self.shared.queued_total.load(Ordering::Relaxed)
+    }
+
+    /// Most bytes of pre-images that waited at once.
+    pub fn preimage_peak(&self) -> usize {
+        self.shared.queued_peak.load(Ordering::Relaxed)
+    }
+
+    /// Log bytes from this offset on must not precede the end of the cut in a stream that carries both.
+    /// `u64::MAX` where there is no such effect.
+    pub fn barrier(&self) -> u64 {
+        self.shared.barrier.load(Ordering::Acquire)
+    }
+
+    /// True where no pre-image waits and no value is half delivered: everything that changed so far has been
+    /// delivered, but for what the barrier names.
+    pub fn is_drained(&self) -> bool {
+        self.huge.is_none() && self.list.is_none() && self.shared.queue.lock().is_empty()
+    }
+
+    /// True between two whole entries.
+    pub fn at_entry_boundary(&self) -> bool {
+        self.huge.is_none() && self.list.is_none()
+    }
+
+    /// Delivers waiting pre-images only, until the sink holds `max_pending` bytes or [`Cut::is_drained`].
+    pub fn drain(&mut self, sink: &mut dyn CutSink, max_pending: usize) {
+        while sink.pending() < max_pending {
+            if self.continue_value(sink, max_pending) {
+                continue;
+            }
+            let Some((db, e)) = self.shared.pop() else { return };
+            self.deliver_owned(db, e, sink);
+        }
+    }
+
+    /// Delivers until the sink holds `max_pending` bytes, or all is delivered.
+    pub fn step(&mut self, sink: &mut dyn CutSink, max_pending: usize) -> Step {
+        loop {
+            self.drain(sink, max_pending);
+            if sink.pending() >= max_pending {
+                return Step::More;
+            }
+            if self.shard < self.inner.shards.len() {
+                self.walk_shard(sink, max_pending);
+            } else if !self.walk_detached(sink, max_pending) {
+                // No table has a capture any more, so nothing can be queued after this look.
+                if self.is_drained() {
+                    self.end(true);
+                    return Step::Done;
+                }
+            }
+        }
+    }
+
+    /// Goes on with a value that is half delivered; false where there is none.
+    fn continue_value(&mut self, sink: &mut dyn CutSink, max_pending: usize) -> bool {
+        if self.list.is_some() {
+            self.continue_list(sink, max_pending);
+            return true;
+        }
+        if self.huge.is_some() {
+            self.continue_huge(sink, max_pending);
+            return true;
+        }
+        false
+    }
+
+    fn walk_shard(&mut self, sink: &mut dyn CutSink, max_pending: usize) {
+        let inner = self.inner.clone();
+        let mut guard = inner.shards[self.shard].lock();
+        let shard: &mut Shard = &mut guard;
+        let Some(table) = shard.dbs.iter_mut().find(|t| t.capture().is_some()) else {
+            self.shard += 1;
+            return;
+        };
+        for _ in 0..SLICE_SEGMENTS {
+            if self.visit(table, sink, max_pending) {
+                break;
+            }
+        }
+    }
+
+    /// Visits one segment of a table; true where the table is done or the slice should end.
+    fn visit(&mut self, table: &mut Table, sink: &mut dyn CutSink, max_pending: usize) -> bool {
+        let Some(capture) = table.capture() else { return true };
+        let (db, cursor) = (capture.home().expect("databases have database captures"), capture.cursor);
+        let stop_at = max_pending.min(sink.pending() + SLICE_BYTES);
+        let (shared, huge) = (self.shared.clone(), &mut self.huge);
+        let next = table.visit_segment(cursor, |mut e| {
+            if let Some(state) = begin_huge(&shared, db, &mut e) {
+                sink.begin_huge(&state.meta(), state.kind, state.count);
+                *huge = Some(HugeWalk { state, owned: None });
+                return Visit::Stop;
+            }
+            let e = e.into_ref();
+            if let Payload::Value(Value::List(list)) = e.payload()
+                && list.node_count() > BIG_LIST_NODES
+            {
+                // Its nodes are shared with the copy, which is then delivered without the lock.
+                shared.push(db, Entry::duplicate(e));
+                return Visit::DoneStop;
+            }
+            deliver(db, e, sink);
+            if sink.pending() >= stop_at { Visit::DoneStop } else { Visit::Done }
+        });
+        match next {
+            None => true,
+            Some(0) => {
+                table.release(true);
+                true
+            }
+            Some(next) => {
+                if let Some(c) = table.capture_mut() {
+                    c.cursor = next;
+                }
+                sink.pending() >= stop_at
+            }
+        }
+    }
+
+    fn walk_detached(&mut self, sink: &mut dyn CutSink, max_pending: usize) -> bool {
+        self.adopt_detached();
+        let Some(mut table) = self.detached.pop() else { return false };
+        while table.capture().is_some() && self.huge.is_none() && sink.pending() < max_pending {
+            self.visit(&mut table, sink, max_pending);
+        }
+        if table.capture().is_some() {
+            self.detached.push(table);
+        }
+        true
+    }
+
+    fn adopt_detached(&mut self) {
+        self.detached.append(&mut self.shared.detached.lock());
+    }
+
+    fn deliver_owned(&mut self, db: u32, mut e: Entry, sink: &mut dyn CutSink) {
+        if let Some(state) = begin_huge(&self.shared, db, &mut e.as_mut()) {
+            sink.begin_huge(&state.meta(), state.kind, state.count);
+            self.huge = Some(HugeWalk { state, owned: Some(e) });
+            return;
+        }
+        if let Payload::Value(Value::List(list)) = e.as_ref().payload()
+            && list.node_count() > BIG_LIST_NODES
+        {
+            let r = e.as_ref();
+            let meta = EntryMeta { db, key: r.key(), expire_at_ms: r.expire(), lru: r.lru() };
+            sink.begin_huge(&meta, HugeKind::List, list.node_count() as u64);
+            self.list = Some(ListWalk { list: list.clone(), next: 0 });
+            return;
+        }
+        deliver(db, e.as_ref(), sink);
+    }
+
+    fn continue_list(&mut self, sink: &mut dyn CutSink, max_pending: usize) {
+        let walk = self.list.as_mut().expect("checked by the caller");
+        while let Some(node) = walk.list.node(walk.next) {
+            if sink.pending() >= max_pending {
+                return;
+            }
+            sink.element(Element::Node(node));
+            walk.next += 1;
+        }
+        sink.end_huge();
+        self.list = None;
+    }
+
+    fn continue_huge(&mut self, sink: &mut dyn CutSink, max_pending: usize) {
+        let Some(mut walk) = self.huge.take() else { return };
+        walk.state.drain(sink);
+        if sink.pending() >= max_pending {
+            self.huge = Some(walk);
+            return;
+        }
+        if walk.owned.is_none() {
+            let inner = self.inner.clone();
+            let index = inner.shard_of(crate::hash::hash(&walk.state.key));
+            let mut guard = inner.shards[index].lock();
+            let (db, key) = (walk.state.db, &walk.state.key);
+            let home = guard.dbs.iter_mut().find(|t| t.capture().and_then(Capture::home) == Some(db));
+            let done = home.and_then(|t| {
+                let done = walk_elements(&walk.state, t.peek_mut(key)?, sink, max_pending)?;
+                if done {
+                    t.stamp(key);
+                }
+                Some(done)
+            });
+            match done {
+                Some(true) => return sink.end_huge(),
+                Some(false) => {
+                    self.huge = Some(walk);
+                    return;
+                }
+                None => {}
+            }
+            // It left the table under the shard's lock: it is in the queue or in a flushed database.
+            walk.owned = self.shared.take_huge(&walk.state);
+            drop(guard);
+        }
+        if let Some(e) = &mut walk.owned {
+            if walk_elements(&walk.state, e.as_mut(), sink, max_pending) != Some(false) {
+                return sink.end_huge();
+            }
+            self.huge = Some(walk);
+            return;
+        }
+        self.adopt_detached();
+        for t in &mut self.detached {
+            let key = &walk.state.key;
+            let Some(e) = t.peek_mut(key) else { continue };
+            match walk_elements(&walk.state, e, sink, max_pending) {
+                Some(true) => {
+                    t.stamp(key);
+                    return sink.end_huge();
+                }
+                Some(false) => {
+                    self.huge = Some(walk);
+                    return;
+                }
+                None => {}
+            }
+        }
+        unreachable!("a huge value under a cut is in its table, in the queue or in a flushed table");
+    }
+
+    fn end(&mut self, complete: bool) {
+        if self.finished {
+            return;
+        }
+        self.finished = true;
+        self.shared.over.store(true, Ordering::Release);
+        if !complete {
+            for shard in &self.inner.shards {
+                let mut shard = shard.lock();
+                for t in &mut shard.dbs {
+                    t.release(false);
+                }
+            }
+        }
+        let mut slot = self.inner.cut.lock();
+        self.inner.cut_active.store(false, Ordering::Release);
+        *slot = None;
+        drop(slot);
+        self.shared.queue.lock().clear();
+        self.shared.queued_bytes.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        self.end(false);
+    }
+}
+
+fn deliver(db: u32, e: EntryRef<'_>, sink: &mut dyn CutSink) {
+    let meta = EntryMeta { db, key: e.key(), expire_at_ms: e.expire(), lru: e.lru() };
+    if let Some(view) = ValueView::of(e) {
+        sink.entry(&meta, view);
+    }
+}
+
+/// Walks a slice of a huge value's elements: `Some(true)` at its end, `None` where the entry is not that value.
+fn walk_elements(
+    state: &Arc<HugeState>,
+    e: EntryMut<'_>,
+    sink: &mut dyn CutSink,
+    max_pending: usize,
+) -> Option<bool> {
+    let (_, table) = e.value_mut()?.huge_table_mut()?;
+    if !table.capture().and_then(Capture::huge).is_some_and(|s| Arc::ptr_eq(s, state)) {
+        return None;
+    }
+    let stop_at = max_pending.min(sink.pending() + SLICE_BYTES);
+    for _ in 0..SLICE_SEGMENTS * 2 {
+        let cursor = table.capture().map_or(0, |c| c.cursor);
+        let next = table.visit_segment(cursor, |e| {
+            deliver_element(state.kind, e.into_ref(), sink);
+            if sink.pending() >= stop_at { Visit::DoneStop } else { Visit::Done }
+        });
+        match next {
+            None => return Some(false),
+            Some(0) => {
+                // Under the same lock hold: what was handed over since the last slice is the rest.
+                state.drain(sink);
+                table.release(true);
+                return Some(true);
+            }
+            Some(next) => {
+                if let Some(c) = table.capture_mut() {
+                    c.cursor = next;
+                }
+            }
+        }
+    }
+    Some(false)
+}

@@ -1,0 +1,435 @@
+//! One allocation per entry: header, optional expiry, payload and key in one block.
+//!
+//! ```text
+//!  0        2      3       4      8       12      16            24            (+8)
+//! | epoch16 | kind | flags | lru  | klen  | vlen  | expiry i64? | word 8 B ? | key ... | inline value ...
+//! ```
+//!
+//! The expiry is there when the flag says so. The word holds an integer, a score or a pointer to a boxed
+//! [`Value`], depending on the kind; a string has no word but its bytes behind the key. A 16-byte key with a
+//! 64-byte value takes 96 bytes, which is a size class of common allocators.
+//!
+//! The module is `unsafe` inside because the block has a dynamic layout. Its promise: an [`Entry`] owns its
+//! block, [`EntryRef`] and [`EntryMut`] borrow it, and no method reads outside of the sizes in the header.
+#![allow(unsafe_code)]
+
+use crate::value::Value;
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+/// Longest key in bytes: Redis' `proto-max-bulk-len` default.
+pub const MAX_KEY_LEN: usize = 512 << 20;
+/// Longest string value in bytes that an entry holds inline.
+pub const MAX_STRING_LEN: usize = u32::MAX as usize;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Header {
+    epoch: u16,
+    kind: u8,
+    flags: u8,
+    lru: u32,
+    klen: u32,
+    vlen: u32,
+}
+
+const HEADER: usize = size_of::<Header>();
+const KIND_STR: u8 = 0;
+const KIND_INT: u8 = 1;
+const KIND_VALUE: u8 = 2;
+const KIND_SCORE: u8 = 3;
+const KIND_UNIT: u8 = 4;
+const FLAG_EXPIRE: u8 = 1;
+
+/// What an entry holds beside its key.
+#[derive(Clone, Copy, Debug)]
+pub enum Payload<'a> {
+    /// A string, stored inline.
+    Str(&'a [u8]),
+    /// A string that is a canonical 64-bit integer.
+    Int(i64),
+    /// A collection.
+    Value(&'a Value),
+    /// A sorted set member's score.
+    Score(f64),
+    /// Nothing: a set member.
+    Unit,
+}
+
+/// An owned entry.
+pub struct Entry(NonNull<Header>);
+
+// SAFETY: an entry owns its block and everything it points to (`Value` is `Send + Sync`), like a `Box`.
+unsafe impl Send for Entry {}
+// SAFETY: shared access only reads (see `EntryRef`).
+unsafe impl Sync for Entry {}
+
+/// A shared borrow of an entry.
+#[derive(Clone, Copy)]
+pub struct EntryRef<'a>(NonNull<Header>, PhantomData<&'a Entry>);
+
+/// An exclusive borrow of an entry whose block stays where it is.
+pub struct EntryMut<'a>(NonNull<Header>, PhantomData<&'a mut Entry>);
+
+fn block_size(h: &Header) -> usize {
+    let extra = if h.flags & FLAG_EXPIRE != 0 { 8 } else { 0 };
+    let word = matches!(h.kind, KIND_INT | KIND_VALUE | KIND_SCORE);
+    HEADER + extra + if word { 8 } else { 0 } + h.klen as usize + h.vlen as usize
+}
+
+fn layout(h: &Header) -> Layout {
+    Layout::from_size_align(block_size(h), 8).expect("klen and vlen are u32, so the size fits in isize")
+}
+
+impl Entry {
+    fn build(kind: u8, key: &[u8], inline: &[u8], word: u64, expire: Option<i64>) -> Entry {
+        assert!(key.len() <= u32::MAX as usize && inline.len() <= MAX_STRING_LEN, "key or value over 4 GiB");
+        let head = Header {
+            epoch: 0,
+            kind,
+            flags: if expire.is_some() { FLAG_EXPIRE } else { 0 },
+            lru: 0,
+            klen: key.len() as u32,
+            vlen: inline.len() as u32,
+        };
+        let layout = layout(&head);
+        // SAFETY: the layout's size is at least HEADER, so not zero; every write below stays within
+        // block_size(&head), which is the sum of the parts written.
+        unsafe {
+            let base = alloc(layout);
+            if base.is_null() {
+                handle_alloc_error(layout);
+            }
+            base.cast::<Header>().write(head);
+            let mut at = base.add(HEADER);
+            if let Some(ms) = expire {
+                at.cast::<i64>().write(ms);
+                at = at.add(8);
+            }
+            if matches!(kind, KIND_INT | KIND_VALUE | KIND_SCORE) {
+                at.cast::<u64>().write(word);
+                at = at.add(8);
+            }
+            at.copy_from_nonoverlapping(key.as_ptr(), key.len());
+            at.add(key.len()).copy_from_nonoverlapping(inline.as_ptr(), inline.len());
+            Entry(NonNull::new_unchecked(base.cast()))
+        }
+    }
+
+    /// An entry that holds a string inline.
+    pub fn string(key: &[u8], value: &[u8], expire: Option<i64>) -> Entry {
+        Entry::build(KIND_STR, key, value, 0, expire)
+    }
+
+    /// An entry that holds an integer string.
+    pub fn int(key: &[u8], value: i64, expire: Option<i64>) -> Entry {
+        Entry::build(KIND_INT, key, &[], value as u64, expire)
+    }
+
+    /// An entry that holds a collection.
+    pub fn value(key: &[u8], value: Value, expire: Option<i64>) -> Entry {
+        let raw = Box::into_raw(Box::new(value)) as usize as u64;
+        Entry::build(KIND_VALUE, key, &[], raw, expire)
+    }
+
+    /// A sorted set member with its score.
+    pub fn score(member: &[u8], score: f64) -> Entry {
+        Entry::build(KIND_SCORE, member, &[], score.to_bits(), None)
+    }
+
+    /// A set member.
+    pub fn unit(member: &[u8]) -> Entry {
+        Entry::build(KIND_UNIT, member, &[], 0, None)
+    }
+
+    /// Borrows the entry.
+    #[inline]
+    pub fn as_ref(&self) -> EntryRef<'_> {
+        EntryRef(self.0, PhantomData)
+    }
+
+    /// Borrows the entry exclusively.
+    #[inline]
+    pub fn as_mut(&mut self) -> EntryMut<'_> {
+        EntryMut(self.0, PhantomData)
+    }
+
+    /// A copy with its own block; a collection is cloned (a list shares its nodes).
+    pub(crate) fn duplicate(e: EntryRef<'_>) -> Entry {
+        let copy = match e.payload() {
+            Payload::Str(v) => Entry::string(e.key(), v, e.expire()),
+            Payload::Int(v) => Entry::int(e.key(), v, e.expire()),
+            Payload::Value(v) => Entry::value(e.key(), v.clone(), e.expire()),
+            Payload::Score(s) => Entry::score(e.key(), s),
+            Payload::Unit => Entry::unit(e.key()),
+        };
+        let mut copy = copy;
+        copy.as_mut().set_lru(e.lru());
+        copy
+    }
+
+    /// The same content under another key and expiry; the collection inside moves.
+    pub(crate) fn rekeyed(self, key: &[u8], expire: Option<i64>) -> Entry {
+        let lru = self.as_ref().lru();
+        let mut new = match self.as_ref().payload() {
+            Payload::Str(v) => Entry::string(key, v, expire),
+            Payload::Int(v) => Entry::int(key, v, expire),
+            Payload::Score(s) => Entry::score(key, s),
+            Payload::Unit => Entry::unit(key),
+            Payload::Value(_) => Entry::value(key, self.into_value().expect("the payload is a value"), expire),
+        };
+        new.as_mut().set_lru(lru);
+        new
+    }
+
+    /// Takes the collection out, or `None` where the entry holds something else.
+    pub(crate) fn into_value(mut self) -> Option<Value> {
+        // SAFETY: the word of a KIND_VALUE entry is the Box made in `value`; the kind is changed to one whose
+        // block has the same size (INT, word 8 B) so that dropping `self` frees the block only.
+        unsafe {
+            let head = self.0.as_mut();
+            if head.kind != KIND_VALUE {
+                return None;
+            }
+            let word = self.as_ref().word_ptr().read();
+            self.0.as_mut().kind = KIND_INT;
+            Some(*Box::from_raw(word as usize as *mut Value))
+        }
+    }
+
+    pub(crate) fn into_raw(self) -> NonNull<Header> {
+        let p = self.0;
+        std::mem::forget(self);
+        p
+    }
+
+    /// # Safety
+    /// `p` came from [`Entry::into_raw`] and is not used as an owner again.
+    pub(crate) unsafe fn from_raw(p: NonNull<Header>) -> Entry {
+        Entry(p)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // SAFETY: we own the block; a KIND_VALUE word is a live Box (see `value`).
+        unsafe {
+            let head = *self.0.as_ref();
+            if head.kind == KIND_VALUE {
+                drop(Box::from_raw(self.as_ref().word_ptr().read() as usize as *mut Value));
+            }
+            dealloc(self.0.as_ptr().cast(), layout(&head));
+        }
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Entry({:?})", String::from_utf8_lossy(self.as_ref().key()))
+    }
+}
+
+impl<'a> EntryRef<'a> {
+    /// # Safety
+    /// `p` is a live entry that nobody changes for `'a`.
+    #[inline]
+    pub(crate) unsafe fn from_raw(p: NonNull<Header>) -> EntryRef<'a> {
+        EntryRef(p, PhantomData)
+    }
+
+    #[inline]
+    pub(crate) fn raw(self) -> NonNull<Header> {
+        self.0
+    }
+
+    #[inline]
+    fn head(self) -> Header {
+        // SAFETY: the pointer is a live header for 'a.
+        unsafe { *self.0.as_ref() }
+    }
+
+    #[inline]
+    fn body(self) -> *mut u8 {
+        let skip = HEADER + if self.head().flags & FLAG_EXPIRE != 0 { 8 } else { 0 };
+        // SAFETY: the expiry, when flagged, is part of the block.
+        unsafe { self.0.as_ptr().cast::<u8>().add(skip) }
+    }
+
+    #[inline]
+    fn word_ptr(self) -> *mut u64 {
+        debug_assert!(matches!(self.head().kind, KIND_INT | KIND_VALUE | KIND_SCORE));
+        self.body().cast()
+    }
+
+    #[inline]
+    fn key_ptr(self) -> *const u8 {
+        let word = matches!(self.head().kind, KIND_INT | KIND_VALUE | KIND_SCORE);
+        // SAFETY: within the block, see the layout.
+        unsafe { self.body().add(if word { 8 } else { 0 }) }
+    }
+
+    /// The key or element.
+    #[inline]
+    pub fn key(self) -> &'a [u8] {
+        // SAFETY: klen bytes of key lie there, written by `build`, alive for 'a.
+        unsafe { std::slice::from_raw_parts(self.key_ptr(), self.head().klen as usize) }
+    }
+
+    /// What the entry holds.
+    #[inline]
+    pub fn payload(self) -> Payload<'a> {
+        let head = self.head();
+        // SAFETY: per kind, the word or the inline bytes were written by `build`, alive for 'a.
+        unsafe {
+            match head.kind {
+                KIND_STR => Payload::Str(std::slice::from_raw_parts(
+                    self.key_ptr().add(head.klen as usize),
+                    head.vlen as usize,
+                )),
+                KIND_INT => Payload::Int(self.word_ptr().read() as i64),
+                KIND_VALUE => Payload::Value(&*(self.word_ptr().read() as usize as *const Value)),
+                KIND_SCORE => Payload::Score(f64::from_bits(self.word_ptr().read())),
+                _ => Payload::Unit,
+            }
+        }
+    }
+
+    /// Expiry in Unix milliseconds.
+    #[inline]
+    pub fn expire(self) -> Option<i64> {
+        if self.head().flags & FLAG_EXPIRE == 0 {
+            return None;
+        }
+        // SAFETY: flagged, so the 8 bytes behind the header are the expiry.
+        Some(unsafe { self.0.as_ptr().cast::<u8>().add(HEADER).cast::<i64>().read() })
+    }
+
+    /// The table epoch at which this entry was made or last visited by a cut.
+    #[inline]
+    pub(crate) fn epoch(self) -> u16 {
+        self.head().epoch
+    }
+
+    /// LRU clock (seconds) or LFU bits.
+    #[inline]
+    pub fn lru(self) -> u32 {
+        self.head().lru
+    }
+
+    /// Bytes of the block, without what a collection owns.
+    pub fn block_bytes(self) -> usize {
+        block_size(&self.head())
+    }
+}
+
+impl<'a> EntryMut<'a> {
+    /// # Safety
+    /// `p` is a live entry that nobody else uses for `'a`.
+    #[inline]
+    pub(crate) unsafe fn from_raw(p: NonNull<Header>) -> EntryMut<'a> {
+        EntryMut(p, PhantomData)
+    }
+
+    /// A shared view.
+    #[inline]
+    pub fn as_ref(&self) -> EntryRef<'_> {
+        EntryRef(self.0, PhantomData)
+    }
+
+    /// A shorter exclusive borrow.
+    #[inline]
+    pub fn reborrow(&mut self) -> EntryMut<'_> {
+        EntryMut(self.0, PhantomData)
+    }
+
+    /// Gives up exclusiveness for the rest of the borrow.
+    #[inline]
+    pub fn into_ref(self) -> EntryRef<'a> {
+        EntryRef(self.0, PhantomData)
+    }
+
+    /// The collection inside, if it is one.
+    #[inline]
+    pub fn value_mut(self) -> Option<&'a mut Value> {
+        if self.as_ref().head().kind != KIND_VALUE {
+            return None;
+        }
+        // SAFETY: the word is the Box made in `value`; we hold the entry exclusively for 'a.
+        Some(unsafe { &mut *(self.as_ref().word_ptr().read() as usize as *mut Value) })
+    }
+
+    #[inline]
+    pub(crate) fn set_epoch(&mut self, epoch: u16) {
+        // SAFETY: exclusive borrow of a live header.
+        unsafe { self.0.as_mut().epoch = epoch }
+    }
+
+    /// Sets the LRU clock or LFU bits.
+    #[inline]
+    pub fn set_lru(&mut self, lru: u32) {
+        // SAFETY: exclusive borrow of a live header.
+        unsafe { self.0.as_mut().lru = lru }
+    }
+
+    /// Overwrites the expiry in place; false where the block has no room for one.
+    pub(crate) fn set_expire_in_place(&mut self, ms: i64) -> bool {
+        if self.as_ref().head().flags & FLAG_EXPIRE == 0 {
+            return false;
+        }
+        // SAFETY: flagged, so the 8 bytes behind the header are the expiry.
+        unsafe { self.0.as_ptr().cast::<u8>().add(HEADER).cast::<i64>().write(ms) };
+        true
+    }
+
+    /// Overwrites a string of the same length, an integer or a score in place; false where it can't.
+    pub(crate) fn overwrite(&mut self, new: Payload<'_>) -> bool {
+        let head = self.as_ref().head();
+        // SAFETY: exclusive borrow; the kind and length checks prove the target bytes are there.
+        unsafe {
+            match (head.kind, new) {
+                (KIND_STR, Payload::Str(v)) if v.len() == head.vlen as usize => {
+                    let to = self.as_ref().key_ptr().add(head.klen as usize).cast_mut();
+                    to.copy_from_nonoverlapping(v.as_ptr(), v.len());
+                }
+                (KIND_INT, Payload::Int(v)) => self.as_ref().word_ptr().write(v as u64),
+                (KIND_SCORE, Payload::Score(v)) => self.as_ref().word_ptr().write(v.to_bits()),
+                _ => return false,
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_keeps_its_parts() {
+        for expire in [None, Some(1_700_000_000_123)] {
+            let e = Entry::string(b"key", b"value", expire);
+            assert_eq!(e.as_ref().key(), b"key");
+            assert!(matches!(e.as_ref().payload(), Payload::Str(b"value")));
+            assert_eq!(e.as_ref().expire(), expire);
+            let e = Entry::int(b"", -5, expire);
+            assert_eq!(e.as_ref().key(), b"");
+            assert!(matches!(e.as_ref().payload(), Payload::Int(-5)));
+            assert_eq!(e.as_ref().expire(), expire);
+        }
+        assert!(matches!(Entry::score(b"m", 1.5).as_ref().payload(), Payload::Score(s) if s == 1.5));
+        assert!(matches!(Entry::unit(b"m").as_ref().payload(), Payload::Unit));
+    }
+
+    #[test]
+    fn overwriting_in_place_needs_the_same_shape() {
+        let mut e = Entry::string(b"key", b"value", None);
+        assert!(e.as_mut().overwrite(Payload::Str(b"VALUE")));
+        assert!(matches!(e.as_ref().payload(), Payload::Str(b"VALUE")));
+        assert!(!e.as_mut().overwrite(Payload::Str(b"longer")));
+        assert!(!e.as_mut().set_expire_in_place(1));
+        let r = e.rekeyed(b"other", Some(9));
+        assert_eq!(r.as_ref().key(), b"other");
+        assert_eq!(r.as_ref().expire(), Some(9));
+    }
+}

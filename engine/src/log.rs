@@ -1,0 +1,429 @@
+//! The log: one ordered stream of write effects, addressed by byte offset.
+//!
+//! The offset is the replication offset. Effects are appended by the thread that executed the command while it
+//! still holds the shard locks, so the order of the log is an order in which the commands could have run one by one.
+//! The bytes live in immutable, reference-counted chunks; replicas, the AOF and the backlog are cursors into them.
+//!
+//! Retention: the newest `backlog size` bytes, and for each open [`LogReader`] everything from its position on.
+//! A reader's owner is expected to drop the reader when it lags beyond the owner's limit; that is the bound.
+//! While nobody follows (no reader, no backlog), the log is inactive: appending costs one atomic load and the
+//! offset stands still, as in Redis.
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Bytes allocated at a time for the tail of the log.
+pub const LOG_CHUNK: usize = 64 << 10;
+
+/// Error: the wanted offset is not in the log (any more, or not yet).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("offset {wanted} is outside of the log, which holds {start} to {end}")]
+pub struct LogGone {
+    /// The offset asked for.
+    pub wanted: u64,
+    /// First offset held.
+    pub start: u64,
+    /// One past the last offset held.
+    pub end: u64,
+}
+
+struct Chunk {
+    start: u64,
+    data: Bytes,
+}
+
+#[derive(Default)]
+struct Inner {
+    chunks: VecDeque<Chunk>,
+    tail: BytesMut,
+    tail_start: u64,
+    /// The database the stream has selected, `None` where the next effect must select one.
+    db: Option<u32>,
+    backlog: usize,
+    readers: Vec<(u64, u64)>,
+    next_reader: u64,
+}
+
+type Waker = Box<dyn Fn() + Send + Sync>;
+
+/// The log. Cheap to share; see the module's text.
+pub struct Log {
+    inner: Mutex<Inner>,
+    end: AtomicU64,
+    active: AtomicBool,
+    waiting: AtomicBool,
+    waker: OnceLock<Waker>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("end", &self.end()).field("active", &self.is_active()).finish()
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log {
+            inner: Mutex::new(Inner { backlog: 1 << 20, ..Inner::default() }),
+            end: AtomicU64::new(0),
+            active: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
+            waker: OnceLock::new(),
+        }
+    }
+}
+
+impl Inner {
+    fn end(&self) -> u64 {
+        self.tail_start + self.tail.len() as u64
+    }
+
+    fn start(&self) -> u64 {
+        self.chunks.front().map_or(self.tail_start, |c| c.start)
+    }
+
+    fn room(&mut self, n: usize) {
+        if self.tail.capacity() - self.tail.len() < n {
+            self.seal();
+            self.tail = BytesMut::with_capacity(n.max(LOG_CHUNK));
+        }
+    }
+
+    /// Turns what the tail holds into a chunk that can be shared; the rest of its memory stays the tail.
+    fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            let data = self.tail.split().freeze();
+            let start = self.tail_start;
+            self.tail_start += data.len() as u64;
+            self.chunks.push_back(Chunk { start, data });
+        }
+    }
+
+    fn trim(&mut self) {
+        let mut keep = self.end().saturating_sub(self.backlog as u64);
+        for (_, at) in &self.readers {
+            keep = keep.min(*at);
+        }
+        while let Some(c) = self.chunks.front() {
+            if c.start + c.data.len() as u64 > keep {
+                break;
+            }
+            self.chunks.pop_front();
+        }
+    }
+}
+
+fn put_header(buf: &mut BytesMut, mark: u8, n: usize) {
+    buf.extend_from_slice(&[mark]);
+    buf.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+    buf.extend_from_slice(b"\r\n");
+}
+
+/// Encodes a command as a RESP array of bulk strings.
+pub fn encode_command(buf: &mut Vec<u8>, args: &[&[u8]]) {
+    let mut n = itoa::Buffer::new();
+    buf.push(b'*');
+    buf.extend_from_slice(n.format(args.len()).as_bytes());
+    buf.extend_from_slice(b"\r\n");
+    for a in args {
+        buf.push(b'$');
+        buf.extend_from_slice(n.format(a.len()).as_bytes());
+        buf.extend_from_slice(b"\r\n");
+        buf.extend_from_slice(a);
+        buf.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Log {
+    /// One past the last byte: the replication offset.
+    #[inline]
+    pub fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// The first offset that can still be read.
+    pub fn start(&self) -> u64 {
+        self.inner.lock().start()
+    }
+
+    /// The first offset inside the configured backlog size (chunks may hold a little more).
+    pub fn backlog_start(&self) -> u64 {
+        let i = self.inner.lock();
+        i.start().max(i.end().saturating_sub(i.backlog as u64))
+    }
+
+    /// Are effects recorded?
+    #[inline]
+    pub fn is_active(&self) -> bool {
+        self.active.load(Ordering::Acquire)
+    }
+
+    /// Starts recording. Call it where no command is between its effect and its append (a cut's beginning, or
+    /// before the engine is shared).
+    pub fn activate(&self) {
+        self.active.store(true, Ordering::Release);
+    }
+
+    /// Stops recording and forgets the content; the offset stays. Open readers come to find nothing more.
+    pub fn deactivate(&self) {
+        self.active.store(false, Ordering::Release);
+        let mut i = self.inner.lock();
+        let end = i.end();
+        i.chunks.clear();
+        i.tail = BytesMut::new();
+        i.tail_start = end;
+        i.db = None;
+    }
+
+    /// Forgets the content and continues at `offset`: a replica after a full sync.
+    pub fn reset(&self, offset: u64) {
+        let mut i = self.inner.lock();
+        i.chunks.clear();
+        i.tail = BytesMut::new();
+        i.tail_start = offset;
+        i.db = None;
+        self.end.store(offset, Ordering::Release);
+    }
+
+    /// Makes the next effect select its database again: a new reader knows no selection.
+    pub fn forget_selection(&self) {
+        self.inner.lock().db = None;
+    }
+
+    /// Bytes of history kept for partial syncs.
+    pub fn set_backlog_size(&self, bytes: usize) {
+        let mut i = self.inner.lock();
+        i.backlog = bytes;
+        i.trim();
+    }
+
+    /// Bytes of memory the held history takes (payload bytes).
+    pub fn held_bytes(&self) -> usize {
+        let i = self.inner.lock();
+        (i.end() - i.start()) as usize
+    }
+
+    /// Sets the function called when something was appended while a reader waits. It must be quick: it runs with
+    /// locks held.
+    pub fn set_waker(&self, waker: impl Fn() + Send + Sync + 'static) {
+        let _ = self.waker.set(Box::new(waker));
+    }
+
+    /// Asks for one call of the waker at the next append. Check `end` after this and before sleeping.
+    pub fn want_wake(&self) {
+        self.waiting.store(true, Ordering::SeqCst);
+    }
+
+    #[inline]
+    fn appended(&self, end: u64) {
+        self.end.store(end, Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst)
+            && self.waiting.swap(false, Ordering::SeqCst)
+            && let Some(w) = self.waker.get()
+        {
+            w();
+        }
+    }
+
+    /// Appends encoded commands that apply to database `db`, selecting it first where needed.
+    pub(crate) fn append(&self, db: u32, encoded: &[u8]) {
+        let mut i = self.inner.lock();
+        Self::select(&mut i, db);
+        i.room(encoded.len());
+        i.tail.extend_from_slice(encoded);
+        self.finish(i);
+    }
+
+    /// Appends one transaction: effects of possibly several databases between MULTI and EXEC.
+    pub(crate) fn append_transaction<'a>(&self, effects: impl Iterator<Item = (u32, &'a [u8])>) {
+        let mut i = self.inner.lock();
+        let mut open = false;
+        for (db, encoded) in effects {
+            Self::select(&mut i, db);
+            if !open {
+                open = true;
+                i.room(15);
+                i.tail.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
+            }
+            i.room(encoded.len());
+            i.tail.extend_from_slice(encoded);
+        }
+        if open {
+            i.room(14);
+            i.tail.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
+        }
+        self.finish(i);
+    }
+
+    fn select(i: &mut Inner, db: u32) {
+        if i.db == Some(db) {
+            return;
+        }
+        i.db = Some(db);
+        i.room(64);
+        let mut n = itoa::Buffer::new();
+        let digits = n.format(db);
+        put_header(&mut i.tail, b'*', 2);
+        i.tail.extend_from_slice(b"$6\r\nSELECT\r\n");
+        put_header(&mut i.tail, b'$', digits.len());
+        i.tail.extend_from_slice(digits.as_bytes());
+        i.tail.extend_from_slice(b"\r\n");
+    }
+
+    fn finish(&self, mut i: parking_lot::MutexGuard<'_, Inner>) {
+        if i.chunks.front().is_some_and(|c| {
+            i.end().saturating_sub(c.start + c.data.len() as u64) > i.backlog as u64
+        }) {
+            i.trim();
+        }
+        let end = i.end();
+        drop(i);
+        self.appended(end);
+    }
+
+    /// Appends bytes as they are: a primary's PING, or on a replica its primary's stream.
+    pub fn append_raw(&self, raw: &[u8]) {
+        let mut i = self.inner.lock();
+        i.room(raw.len());
+        i.tail.extend_from_slice(raw);
+        self.finish(i);
+    }
+
+    /// Opens a cursor at `from`.
+    pub fn reader(self: &Arc<Self>, from: u64) -> Result<LogReader, LogGone> {
+        let mut i = self.inner.lock();
+        let (start, end) = (i.start(), i.end());
+        if from < start || from > end {
+            return Err(LogGone { wanted: from, start, end });
+        }
+        let id = i.next_reader;
+        i.next_reader += 1;
+        i.readers.push((id, from));
+        drop(i);
+        Ok(LogReader { log: self.clone(), id, at: from })
+    }
+}
+
+/// A cursor into the log. What lies behind it is retained until it has been read, or the reader is dropped.
+#[derive(Debug)]
+pub struct LogReader {
+    log: Arc<Log>,
+    id: u64,
+    at: u64,
+}
+
+impl LogReader {
+    /// The offset of the next byte to read.
+    pub fn offset(&self) -> u64 {
+        self.at
+    }
+
+    /// Bytes not read yet.
+    pub fn lag(&self) -> u64 {
+        self.log.end().saturating_sub(self.at)
+    }
+
+    /// The next bytes, at most `max`, without copying them; empty where there are none, or where the log was reset.
+    pub fn read(&mut self, max: usize) -> Bytes {
+        if self.log.end() <= self.at {
+            return Bytes::new();
+        }
+        let mut i = self.log.inner.lock();
+        if self.at >= i.tail_start {
+            i.seal();
+        }
+        let n = i.chunks.partition_point(|c| c.start <= self.at);
+        let Some(c) = n.checked_sub(1).and_then(|n| i.chunks.get(n)) else { return Bytes::new() };
+        let skip = (self.at - c.start) as usize;
+        if skip >= c.data.len() {
+            return Bytes::new();
+        }
+        let data = c.data.slice(skip..c.data.len().min(skip.saturating_add(max)));
+        self.at += data.len() as u64;
+        let (id, at) = (self.id, self.at);
+        if let Some(r) = i.readers.iter_mut().find(|r| r.0 == id) {
+            r.1 = at;
+        }
+        i.trim();
+        data
+    }
+}
+
+impl Drop for LogReader {
+    fn drop(&mut self) {
+        let mut i = self.log.inner.lock();
+        i.readers.retain(|r| r.0 != self.id);
+        i.trim();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(r: &mut LogReader) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            let b = r.read(7);
+            if b.is_empty() {
+                return all;
+            }
+            all.extend_from_slice(&b);
+        }
+    }
+
+    #[test]
+    fn readers_see_every_byte_once_and_in_order() {
+        let log = Arc::new(Log::default());
+        log.set_backlog_size(10);
+        log.append_raw(b"before");
+        let mut r = log.reader(6).unwrap();
+        log.append(3, b"hello");
+        log.append(3, b"world");
+        assert_eq!(drain(&mut r), b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\nhelloworld");
+        assert_eq!(r.offset(), log.end());
+        assert_eq!(r.lag(), 0);
+        assert!(log.reader(0).is_err(), "trimmed to the backlog");
+    }
+
+    #[test]
+    fn an_open_reader_keeps_what_it_has_not_read() {
+        let log = Arc::new(Log::default());
+        log.set_backlog_size(10);
+        let mut r = log.reader(0).unwrap();
+        let big = vec![b'x'; LOG_CHUNK * 3];
+        log.append_raw(&big);
+        log.append_raw(b"tail");
+        assert_eq!(drain(&mut r).len(), big.len() + 4);
+        assert!(log.held_bytes() <= LOG_CHUNK * 3 + 4);
+    }
+
+    #[test]
+    fn a_transaction_is_one_block() {
+        let log = Arc::new(Log::default());
+        let mut r = log.reader(0).unwrap();
+        log.append_transaction([(0, b"A".as_slice()), (0, b"B".as_slice())].into_iter());
+        let s = drain(&mut r);
+        assert!(s.ends_with(b"*1\r\n$5\r\nMULTI\r\nAB*1\r\n$4\r\nEXEC\r\n"));
+    }
+
+    #[test]
+    fn the_waker_is_called_once_per_wish() {
+        use std::sync::atomic::AtomicU32;
+        let log = Arc::new(Log::default());
+        let calls = Arc::new(AtomicU32::new(0));
+        let c = calls.clone();
+        log.set_waker(move || {
+            c.fetch_add(1, Ordering::Relaxed);
+        });
+        log.append_raw(b"x");
+        assert_eq!(calls.load(Ordering::Relaxed), 0);
+        log.want_wake();
+        log.append_raw(b"x");
+        log.append_raw(b"x");
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+}

@@ -1,0 +1,113 @@
+//! A session: what one client has selected, queued and watched.
+
+use crate::command::{CmdError, Command};
+use crate::keyspace::Effects;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Most commands a MULTI may queue; beyond it the command is refused and EXEC aborts.
+pub const MAX_QUEUED: usize = 1_000_000;
+
+/// A queued command: owned arguments.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) id: usize,
+    pub(crate) command: &'static Command,
+    pub(crate) args: Vec<Vec<u8>>,
+}
+
+/// State of MULTI.
+#[derive(Default, Debug)]
+pub(crate) struct Transaction {
+    pub(crate) queued: Vec<Queued>,
+    pub(crate) broken: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) db: u32,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) was_due: bool,
+}
+
+/// One client's state in the engine. It is cheap; an embedder may keep one a thread.
+pub struct Session {
+    /// The selected database.
+    pub db: u32,
+    /// The client speaks RESP3.
+    pub resp3: bool,
+    /// Commands come from this node's primary: they see expired keys and are not logged again.
+    pub from_primary: bool,
+    /// The time commands see, in Unix milliseconds; 0 takes the clock for each command.
+    pub now_ms: i64,
+    pub(crate) transaction: Option<Transaction>,
+    pub(crate) watches: Vec<Watch>,
+    pub(crate) touched: Arc<AtomicBool>,
+    pub(crate) fx: Effects,
+    pub(crate) databases: u32,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("db", &self.db).field("multi", &self.transaction.is_some()).finish()
+    }
+}
+
+impl Session {
+    pub(crate) fn new(databases: u32) -> Session {
+        Session {
+            db: 0,
+            resp3: false,
+            from_primary: false,
+            now_ms: 0,
+            transaction: None,
+            watches: Vec::new(),
+            touched: Arc::new(AtomicBool::new(false)),
+            fx: Effects::default(),
+            databases,
+        }
+    }
+
+    /// Is the session inside MULTI?
+    #[inline]
+    pub fn in_multi(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Commands queued by MULTI, or -1 outside of it (CLIENT LIST's `multi`).
+    pub fn queued(&self) -> i64 {
+        self.transaction.as_ref().map_or(-1, |t| t.queued.len() as i64)
+    }
+
+    /// Number of watched keys.
+    pub fn watching(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// Notes that a command was refused before it reached the engine: EXEC will abort.
+    pub fn break_multi(&mut self) {
+        if let Some(t) = &mut self.transaction {
+            t.broken = true;
+        }
+    }
+
+    /// Number of databases.
+    pub fn databases(&self) -> u32 {
+        self.databases
+    }
+
+    /// Selects a database, as SELECT does.
+    pub fn select(&mut self, db: i64) -> Result<(), CmdError> {
+        match u32::try_from(db) {
+            Ok(n) if n < self.databases => {
+                self.db = n;
+                Ok(())
+            }
+            _ => Err(CmdError::text("ERR DB index is out of range")),
+        }
+    }
+
+    pub(crate) fn was_touched(&self) -> bool {
+        self.touched.load(Ordering::Acquire)
+    }
+}
