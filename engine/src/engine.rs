@@ -321,9 +321,8 @@ impl Engine {
         let mut cx = self.context(&mut s.fx, held, db, false, now_ms(), out, false);
         let r = f(&mut cx);
         cx.keys.remove_doomed();
-        let Ctx { keys, .. } = cx;
-        let held = keys.held;
-        self.commit(&mut s.fx, None);
+        let (held, fx) = cx.into_parts();
+        self.commit(fx, None);
         drop(held);
         r
     }
@@ -369,14 +368,16 @@ impl Engine {
         let command = row.command;
         if !command.arity_ok(req.args.len()) {
             s.break_multi();
+            self.relay(s, req);
             return self.refuse(row.id, s.resp3, out, &CmdError::arity(command.name), true);
         }
         if s.transaction.is_some() && !matches!(command.run, Run::Transaction(_)) && !is_immediate(command.name) {
-            return self.queue(s, row, req.args, out);
+            return self.queue(s, row, req, out);
         }
         match command.run {
             Run::External => return Outcome::External,
             Run::Session(f) => {
+                self.relay(s, req);
                 let resp3 = s.resp3;
                 let start = out.len();
                 let mut reply = Reply::new(out, resp3);
@@ -390,6 +391,22 @@ impl Engine {
         }
         self.inner.calls[row.id].calls.fetch_add(1, Ordering::Relaxed);
         Outcome::Done
+    }
+
+    /// On a replica, the primary's stream is the log: what changes nothing is appended as it came. Inside MULTI it
+    /// waits for EXEC, so that no cut begins in the middle of a block.
+    fn relay(&self, s: &mut Session, req: Request<'_>) {
+        let Some(raw) = req.raw.filter(|_| s.from_primary) else { return };
+        if s.in_multi() {
+            s.block.extend_from_slice(raw);
+        } else {
+            self.inner.log.append_raw(raw);
+        }
+    }
+
+    /// Appends bytes of the primary's stream that the engine was not asked to run (see `Session::from_primary`).
+    pub fn relay_unknown(&self, s: &mut Session, raw: &[u8]) {
+        self.relay(s, Request { args: &[], raw: Some(raw) });
     }
 
     fn refuse(&self, id: usize, resp3: bool, out: &mut Vec<u8>, e: &CmdError, rejected: bool) -> Outcome {
@@ -432,8 +449,7 @@ impl Engine {
                 }
             }
         }
-        let Ctx { keys, .. } = cx;
-        let Keys { held, fx, .. } = keys;
+        let (held, fx) = cx.into_parts();
         let verbatim = !fx.replaced && fx.dirty > 0 && fx.enabled && fx.ops.is_empty();
         if from_primary {
             // The primary's own bytes are the effect, so that offsets stay equal.
@@ -521,7 +537,9 @@ impl Engine {
 
     // ---- transactions ----
 
-    fn queue(&self, s: &mut Session, row: Row, args: &[&[u8]], out: &mut Vec<u8>) -> Outcome {
+    fn queue(&self, s: &mut Session, row: Row, req: Request<'_>, out: &mut Vec<u8>) -> Outcome {
+        self.relay(s, req);
+        let args = req.args;
         if row.command.flags.contains(crate::command::Flags::NO_MULTI) {
             s.break_multi();
             let e = CmdError::text("ERR Command not allowed inside a transaction");
@@ -559,18 +577,30 @@ impl Engine {
             _ => None,
         };
         if let Some(text) = refusal {
+            self.relay(s, req);
             return self.refuse(row.id, s.resp3, out, &CmdError::text(text), false);
         }
         let resp3 = s.resp3;
         match op {
-            TxOp::Multi => s.transaction = Some(Transaction::default()),
+            TxOp::Multi => {
+                s.transaction = Some(Transaction::default());
+                self.relay(s, req);
+            }
             TxOp::Discard => {
+                self.relay(s, req);
                 s.transaction = None;
+                self.inner.log.append_raw(&std::mem::take(&mut s.block));
                 self.unwatch(s);
             }
-            TxOp::Watch => self.watch(s, &req.args[1..]),
-            TxOp::Unwatch if s.in_multi() => return self.queue(s, row, req.args, out),
-            TxOp::Unwatch => self.unwatch(s),
+            TxOp::Watch => {
+                self.relay(s, req);
+                self.watch(s, &req.args[1..]);
+            }
+            TxOp::Unwatch if s.in_multi() => return self.queue(s, row, req, out),
+            TxOp::Unwatch => {
+                self.relay(s, req);
+                self.unwatch(s);
+            }
             TxOp::Exec => return self.exec(s, row, req, out, external),
         }
         self.inner.calls[row.id].calls.fetch_add(1, Ordering::Relaxed);
@@ -625,6 +655,10 @@ impl Engine {
     ) -> Outcome {
         let t = s.transaction.take().expect("the caller checked");
         if t.broken {
+            if let Some(raw) = req.raw.filter(|_| s.from_primary) {
+                s.block.extend_from_slice(raw);
+                self.inner.log.append_raw(&std::mem::take(&mut s.block));
+            }
             self.unwatch(s);
             let e = CmdError::text("EXECABORT Transaction discarded because of previous errors.");
             return self.refuse(row.id, s.resp3, out, &e, false);
@@ -642,15 +676,15 @@ impl Engine {
             indexes.push(self.inner.shard_of(hash(&w.key)));
         }
         let mut held = if all { Held::All(self.inner.lock_all()) } else { self.lock_indexes(indexes) };
-        if self.inner.cut_active.load(Ordering::Relaxed) {
-            for q in &t.queued {
+        let stalled = self.inner.cut_active.load(Ordering::Relaxed)
+            && t.queued.iter().any(|q| {
                 let args: SmallVec<[&[u8]; 8]> = q.args.iter().map(Vec::as_slice).collect();
-                if self.must_stall(&mut held, s.db, q.command.keys, &args) {
-                    drop(held);
-                    s.transaction = Some(t);
-                    return Outcome::Stalled;
-                }
-            }
+                self.must_stall(&mut held, s.db, q.command.keys, &args)
+            });
+        if stalled {
+            drop(held);
+            s.transaction = Some(t);
+            return Outcome::Stalled;
         }
         let now = if s.now_ms == 0 { now_ms() } else { s.now_ms };
         let mut fx = std::mem::take(&mut s.fx);
@@ -669,11 +703,11 @@ impl Engine {
             }
         }
         cx.keys.remove_doomed();
-        let Ctx { keys, .. } = cx;
-        let Keys { held, fx: effects, .. } = keys;
+        let (held, effects) = cx.into_parts();
         if from_primary {
             if let Some(raw) = req.raw {
-                self.inner.log.append_raw(raw);
+                s.block.extend_from_slice(raw);
+                self.inner.log.append_raw(&std::mem::take(&mut s.block));
             }
         } else {
             self.commit(effects, None);

@@ -239,11 +239,6 @@ impl<'a> EntryRef<'a> {
     }
 
     #[inline]
-    pub(crate) fn raw(self) -> NonNull<Header> {
-        self.0
-    }
-
-    #[inline]
     fn head(self) -> Header {
         // SAFETY: the pointer is a live header for 'a.
         unsafe { *self.0.as_ref() }

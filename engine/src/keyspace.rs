@@ -197,6 +197,12 @@ pub enum NewExpiry {
     At(i64),
 }
 
+impl<'a> Ctx<'a> {
+    pub(crate) fn into_parts(self) -> (Held<'a>, &'a mut Effects) {
+        (self.keys.held, self.keys.fx)
+    }
+}
+
 impl Ctx<'_> {
     /// Counts a change of `key`: the command will be logged, and watchers of the key learn of it.
     #[inline]

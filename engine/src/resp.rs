@@ -308,7 +308,7 @@ impl<'a> Reply<'a> {
     /// A double: RESP3's own type, or a bulk string with up to 17 significant digits.
     pub fn double(&mut self, d: f64) {
         let mut text = Vec::with_capacity(24);
-        crate::num::fmt_f64(&mut text, d);
+        crate::num::fmt_f64(d, &mut text);
         if self.resp3 {
             self.buf.push(b',');
             self.buf.extend_from_slice(&text);

@@ -44,6 +44,8 @@ pub struct Session {
     pub(crate) watches: Vec<Watch>,
     pub(crate) touched: Arc<AtomicBool>,
     pub(crate) fx: Effects,
+    /// The primary's bytes of an open MULTI block.
+    pub(crate) block: Vec<u8>,
     pub(crate) databases: u32,
 }
 
@@ -64,6 +66,7 @@ impl Session {
             watches: Vec::new(),
             touched: Arc::new(AtomicBool::new(false)),
             fx: Effects::default(),
+            block: Vec::new(),
             databases,
         }
     }

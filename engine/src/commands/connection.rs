@@ -1,0 +1,64 @@
+//! PING, ECHO, SELECT: what concerns the session alone.
+
+use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
+use crate::keyspace::int_arg;
+use crate::resp::Reply;
+use crate::session::Session;
+
+fn ping(_: &mut Session, a: &[&[u8]], out: &mut Reply<'_>) -> CmdResult {
+    match a.len() {
+        1 => out.simple("PONG"),
+        2 => out.bulk(a[1]),
+        _ => return Err(CmdError::arity("ping")),
+    }
+    Ok(())
+}
+
+fn echo(_: &mut Session, a: &[&[u8]], out: &mut Reply<'_>) -> CmdResult {
+    out.bulk(a[1]);
+    Ok(())
+}
+
+fn select(s: &mut Session, a: &[&[u8]], out: &mut Reply<'_>) -> CmdResult {
+    let db = int_arg(a[1]).map_err(|_| CmdError::text("ERR value is not an integer or out of range"))?;
+    s.select(db)?;
+    out.ok();
+    Ok(())
+}
+
+/// The rows.
+pub(crate) const COMMANDS: &[Command] = &[
+    Command {
+        name: "ping",
+        arity: -1,
+        flags: Flags::FAST,
+        keys: KeySpec::None,
+        categories: "connection",
+        group: "connection",
+        since: "1.0.0",
+        summary: "Ping the server",
+        run: Run::Session(ping),
+    },
+    Command {
+        name: "echo",
+        arity: 2,
+        flags: Flags::LOADING.union(Flags::STALE).union(Flags::FAST),
+        keys: KeySpec::None,
+        categories: "connection",
+        group: "connection",
+        since: "1.0.0",
+        summary: "Echo the given string",
+        run: Run::Session(echo),
+    },
+    Command {
+        name: "select",
+        arity: 2,
+        flags: Flags::LOADING.union(Flags::STALE).union(Flags::FAST),
+        keys: KeySpec::None,
+        categories: "connection",
+        group: "connection",
+        since: "1.0.0",
+        summary: "Change the selected database for the current connection",
+        run: Run::Session(select),
+    },
+];

@@ -1,0 +1,68 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH: the rows; what they do is in the engine module, as it concerns locking.
+
+use crate::command::{Command, Flags, KeySpec, Run, TxOp};
+
+const BASE: Flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::ALLOW_BUSY);
+
+const fn row(
+    name: &'static str,
+    arity: i32,
+    flags: Flags,
+    keys: KeySpec,
+    since: &'static str,
+    summary: &'static str,
+    op: TxOp,
+) -> Command {
+    Command {
+        name,
+        arity,
+        flags,
+        keys,
+        categories: "transaction",
+        group: "transactions",
+        since,
+        summary,
+        run: Run::Transaction(op),
+    }
+}
+
+/// The rows.
+pub(crate) const COMMANDS: &[Command] = &[
+    row(
+        "multi",
+        1,
+        BASE.union(Flags::FAST),
+        KeySpec::None,
+        "1.2.0",
+        "Mark the start of a transaction block",
+        TxOp::Multi,
+    ),
+    row(
+        "exec",
+        1,
+        BASE.union(Flags::SKIP_SLOWLOG),
+        KeySpec::None,
+        "1.2.0",
+        "Execute all commands issued after MULTI",
+        TxOp::Exec,
+    ),
+    row(
+        "discard",
+        1,
+        BASE.union(Flags::FAST),
+        KeySpec::None,
+        "2.0.0",
+        "Discard all commands issued after MULTI",
+        TxOp::Discard,
+    ),
+    row(
+        "watch",
+        -2,
+        BASE.union(Flags::FAST),
+        KeySpec::ALL,
+        "2.2.0",
+        "Watch the given keys to determine execution of the MULTI/EXEC block",
+        TxOp::Watch,
+    ),
+    row("unwatch", 1, BASE.union(Flags::FAST), KeySpec::None, "2.2.0", "Forget about all watched keys", TxOp::Unwatch),
+];
