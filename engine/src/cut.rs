@@ -24,7 +24,7 @@ use crate::engine::Inner;
 use crate::entry::{Entry, EntryMut, EntryRef, Payload};
 use crate::keyspace::Shard;
 use crate::table::{Table, Visit};
-use crate::value::list::NodeView;
+use crate::value::list::{NodeCursor, NodeView};
 use crate::value::{List, Value, ValueView};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -328,7 +328,7 @@ struct HugeWalk {
 
 struct ListWalk {
     list: List,
-    next: usize,
+    next: Option<NodeCursor>,
 }
 
 impl std::fmt::Debug for Cut {
@@ -553,7 +553,7 @@ impl Cut {
             let r = e.as_ref();
             let meta = EntryMeta { db, key: r.key(), expire_at_ms: r.expire(), lru: r.lru() };
             sink.begin_huge(&meta, HugeKind::List, list.node_count() as u64);
-            self.list = Some(ListWalk { list: list.clone(), next: 0 });
+            self.list = Some(ListWalk { list: list.clone(), next: list.first_node() });
             return;
         }
         deliver(db, e.as_ref(), sink);
@@ -561,12 +561,13 @@ impl Cut {
 
     fn continue_list(&mut self, sink: &mut dyn CutSink, max_pending: usize) {
         let walk = self.list.as_mut().expect("checked by the caller");
-        while let Some(node) = walk.list.node(walk.next) {
+        while let Some(at) = walk.next {
             if sink.pending() >= max_pending {
                 return;
             }
+            let (node, next) = walk.list.node_at(at);
             sink.element(Element::Node(node));
-            walk.next += 1;
+            walk.next = next;
         }
         sink.end_huge();
         self.list = None;

@@ -88,7 +88,10 @@ pub struct Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("shards", &self.inner.shards.len()).field("log", &self.inner.log).finish()
+        f.debug_struct("Engine")
+            .field("shards", &self.inner.shards.len())
+            .field("log", &self.inner.log)
+            .finish()
     }
 }
 
@@ -371,7 +374,10 @@ impl Engine {
             self.relay(s, req);
             return self.refuse(row.id, s.resp3, out, &CmdError::arity(command.name), true);
         }
-        if s.transaction.is_some() && !matches!(command.run, Run::Transaction(_)) && !is_immediate(command.name) {
+        if s.transaction.is_some()
+            && !matches!(command.run, Run::Transaction(_))
+            && !is_immediate(command.name)
+        {
             return self.queue(s, row, req, out);
         }
         match command.run {
@@ -616,8 +622,10 @@ impl Engine {
             }
             let h = hash(key);
             let mut shard = self.inner.shards[self.inner.shard_of(h)].lock();
-            let was_due =
-                shard.dbs[s.db as usize].get_hashed(h, key).and_then(|e| e.expire()).is_some_and(|at| at <= now);
+            let was_due = shard.dbs[s.db as usize]
+                .get_hashed(h, key)
+                .and_then(|e| e.expire())
+                .is_some_and(|at| at <= now);
             shard.watched.entry((s.db, (*key).into())).or_default().push(s.touched.clone());
             self.inner.watchers.fetch_add(1, Ordering::Relaxed);
             s.watches.push(Watch { db: s.db, key: (*key).into(), was_due });

@@ -177,7 +177,9 @@ impl Entry {
             Payload::Int(v) => Entry::int(key, v, expire),
             Payload::Score(s) => Entry::score(key, s),
             Payload::Unit => Entry::unit(key),
-            Payload::Value(_) => Entry::value(key, self.into_value().expect("the payload is a value"), expire),
+            Payload::Value(_) => {
+                Entry::value(key, self.into_value().expect("the payload is a value"), expire)
+            }
         };
         new.as_mut().set_lru(lru);
         new

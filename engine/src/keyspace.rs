@@ -681,7 +681,10 @@ impl<'a> Keys<'a> {
     pub(crate) fn is_due_key(&mut self, db: u32, key: &[u8]) -> bool {
         let h = hash(key);
         let now = self.now;
-        self.shard(h).dbs[db as usize].get_hashed(h, key).and_then(EntryRef::expire).is_some_and(|at| at <= now)
+        self.shard(h).dbs[db as usize]
+            .get_hashed(h, key)
+            .and_then(EntryRef::expire)
+            .is_some_and(|at| at <= now)
     }
 }
 

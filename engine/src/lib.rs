@@ -17,9 +17,6 @@ pub mod keyspace;
 pub mod load;
 pub mod log;
 pub mod num;
-<<<<<<< HEAD
-pub mod value;
-=======
 pub mod resp;
 pub mod session;
 pub mod table;
@@ -27,4 +24,3 @@ pub mod value;
 
 pub use engine::{Engine, EngineBuilder, Outcome, Request, Row, now_ms};
 pub use session::Session;
->>>>>>> 1fbfb52 (Engine: loader, first commands, library root)

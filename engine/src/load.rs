@@ -20,7 +20,10 @@ pub struct Loader {
 
 impl std::fmt::Debug for Loader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loader").field("staging", &!self.staging.is_empty()).field("loaded", &self.loaded).finish()
+        f.debug_struct("Loader")
+            .field("staging", &!self.staging.is_empty())
+            .field("loaded", &self.loaded)
+            .finish()
     }
 }
 
@@ -36,7 +39,8 @@ impl Engine {
     /// A loader beside the live keyspace, which [`Loader::finish`] replaces.
     pub fn staging_loader(&self) -> Loader {
         let dbs = self.inner.databases;
-        let staging = (0..self.inner.shards.len()).map(|_| (0..dbs).map(|_| Table::new()).collect()).collect();
+        let staging =
+            (0..self.inner.shards.len()).map(|_| (0..dbs).map(|_| Table::new()).collect()).collect();
         Loader { engine: self.clone(), staging, loaded: 0 }
     }
 

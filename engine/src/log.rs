@@ -274,9 +274,10 @@ impl Log {
     }
 
     fn finish(&self, mut i: parking_lot::MutexGuard<'_, Inner>) {
-        if i.chunks.front().is_some_and(|c| {
-            i.end().saturating_sub(c.start + c.data.len() as u64) > i.backlog as u64
-        }) {
+        if i.chunks
+            .front()
+            .is_some_and(|c| i.end().saturating_sub(c.start + c.data.len() as u64) > i.backlog as u64)
+        {
             i.trim();
         }
         let end = i.end();

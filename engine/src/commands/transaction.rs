@@ -64,5 +64,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         "Watch the given keys to determine execution of the MULTI/EXEC block",
         TxOp::Watch,
     ),
-    row("unwatch", 1, BASE.union(Flags::FAST), KeySpec::None, "2.2.0", "Forget about all watched keys", TxOp::Unwatch),
+    row(
+        "unwatch",
+        1,
+        BASE.union(Flags::FAST),
+        KeySpec::None,
+        "2.2.0",
+        "Forget about all watched keys",
+        TxOp::Unwatch,
+    ),
 ];

@@ -18,6 +18,10 @@ use crate::encoding::{Listpack, LpValue};
 use node::{Node, NodeIter};
 use spine::{Place, Spine};
 
+/// The place of a node in a list that does not change meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeCursor(spine::Place);
+
 /// What `OBJECT ENCODING` says of every list in Redis 7.0.
 pub const ENCODING: &str = "quicklist";
 
@@ -278,6 +282,16 @@ impl List {
     /// How many nodes there are.
     pub fn node_count(&self) -> usize {
         self.spine.node_count()
+    }
+
+    /// A cursor at the first node, for walks that pause; valid while the list does not change.
+    pub fn first_node(&self) -> Option<NodeCursor> {
+        self.spine.first().map(NodeCursor)
+    }
+
+    /// The node at a cursor, and the cursor of the next.
+    pub fn node_at(&self, at: NodeCursor) -> (NodeView<'_>, Option<NodeCursor>) {
+        (self.spine.node(at.0).view(), self.spine.next(at.0).map(NodeCursor))
     }
 
     /// The nodes as they stand, from the front.
