@@ -563,8 +563,8 @@ impl Table {
         if !self.directory.is_empty() || n <= SEGMENT_SLOTS / 2 {
             return;
         }
-        // An expected fill of 40 of 64 keeps the spread of random hashes well below a split.
-        let depth = (n / 40).max(1).ilog2().min(24) as u8;
+        // An expected fill of at most 48 of 64: the spread of random hashes then splits next to nothing.
+        let depth = (n / 48).max(1).next_power_of_two().ilog2().min(24) as u8;
         self.depth = depth;
         for i in 0..1u64 << depth {
             let prefix = if depth == 0 { 0 } else { i << (64 - depth) };

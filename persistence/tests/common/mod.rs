@@ -148,7 +148,7 @@ impl Rdb {
     /// The end marker, and the right checksum if the version has one.
     pub fn end(mut self) -> Vec<u8> {
         self.0.push(format::opcode::EOF);
-        if &self.0[5..9] >= b"0005" {
+        if self.0[5..9] >= b"0005"[..] {
             let sum = crc64::crc64(0, &self.0);
             self.0.extend(sum.to_le_bytes());
         }
