@@ -290,7 +290,7 @@ impl<S: Source> RdbDecoder<S> {
                 items.try_for_each(|item| visitor.element(Element::Item(text_of(item, &mut print))))
             });
         }
-        if ziplist.len() % 2 != 0 {
+        if !ziplist.len().is_multiple_of(2) {
             return Err(damaged(at, Damage::new(0, "ziplist of pairs with an odd count")));
         }
         if kind == value_type::HASH_ZIPLIST {
@@ -353,7 +353,7 @@ const COMPARE_ALL: usize = 8;
 /// Checks that a listpack is pairs with different first halves.
 fn check_pairs(pairs: &Listpack) -> Result<(), Damage> {
     let len = pairs.len();
-    if len % 2 != 0 {
+    if !len.is_multiple_of(2) {
         return Err(Damage::new(0, "listpack of pairs with an odd count"));
     }
     let firsts = || pairs.iter().step_by(2);

@@ -16,6 +16,7 @@
 pub mod checksum;
 mod collection;
 mod decoder;
+pub mod encoder;
 mod error;
 pub mod format;
 mod input;
@@ -27,5 +28,6 @@ pub mod ziplist;
 pub mod zipmap;
 
 pub use decoder::{RdbDecoder, Step};
+pub use encoder::{Access, EncoderOptions, RdbEncoder, ReplicationPlace};
 pub use error::{Damage, RdbError};
 pub use visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal, Skipped};
