@@ -51,6 +51,15 @@ bitflags::bitflags! {
 }
 
 impl Flags {
+    /// A constant-time read.
+    pub const READ_FAST: Flags = Flags::READONLY.union(Flags::FAST);
+    /// A constant-time write that frees memory or takes none.
+    pub const WRITE_FAST: Flags = Flags::WRITE.union(Flags::FAST);
+    /// A write that takes memory.
+    pub const WRITE_OOM: Flags = Flags::WRITE.union(Flags::DENYOOM);
+    /// A constant-time write that takes memory.
+    pub const WRITE_OOM_FAST: Flags = Flags::WRITE_OOM.union(Flags::FAST);
+
     /// The names COMMAND INFO prints, in Redis' order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         const NAMES: [(Flags, &str); 18] = [
@@ -244,6 +253,21 @@ impl std::fmt::Debug for Command {
 }
 
 impl Command {
+    /// A row of a data type's family: its ACL category is its group.
+    #[allow(clippy::too_many_arguments)]
+    pub const fn row(
+        name: &'static str,
+        arity: i32,
+        flags: Flags,
+        keys: KeySpec,
+        group: &'static str,
+        since: &'static str,
+        summary: &'static str,
+        run: Run,
+    ) -> Command {
+        Command { name, arity, flags, keys, categories: group, group, since, summary, run }
+    }
+
     /// Is this number of arguments (name included) allowed?
     #[inline]
     pub fn arity_ok(&self, n: usize) -> bool {
