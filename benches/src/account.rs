@@ -110,10 +110,10 @@ impl Writes {
 
 fn make_cgroup(root: &str, name: &str, needs: &str) -> Option<PathBuf> {
     let dir = Path::new(root).join(name);
-    fs::create_dir(&dir).ok()?;
     cleanup::register(Leftover::Cgroup(dir.clone()));
+    let made = fs::create_dir(&dir).is_ok();
     let procs = fs::OpenOptions::new().write(true).open(dir.join("cgroup.procs"));
-    if dir.join(needs).exists() && procs.is_ok() {
+    if made && dir.join(needs).exists() && procs.is_ok() {
         return Some(dir);
     }
     cleanup::dispose(&Leftover::Cgroup(dir));

@@ -111,6 +111,11 @@ impl Bench {
         row.probe = probed.between(begun, end);
         row.probe_at_rest = probed.between(warm, begun);
         row.probe_realtime = probed.realtime;
+        if self.dataset.probe_writes() {
+            let served = row.probe.map_or(0, |probe| probe.samples as u64);
+            row.writes += served;
+            row.writes_due += ((end - begun).as_secs_f64() * self.probe_hz as f64) as u64;
+        }
         written?;
 
         let stats = client.info("stats")?;

@@ -1,7 +1,6 @@
 //! The page's charts, as inline SVG: bars for amounts, dots on a logarithmic axis for latencies.
 //!
-//! Colours come from the page's style sheet by class (`s0`, `s1`... for servers in the order they
-//! appear), so that one drawing is right on light and dark.
+//! Colours come from the page's style sheet by class, so that one drawing is right on light and dark.
 
 use crate::html::escape;
 use crate::row::Row;
@@ -39,7 +38,7 @@ fn groups(rows: &[Row]) -> Vec<Group<'_>> {
     groups
 }
 
-/// Servers in the order they appear; a server's place is its colour.
+/// Servers in the order they appear.
 pub(crate) fn servers(rows: &[Row]) -> Vec<&str> {
     let mut servers: Vec<&str> = Vec::new();
     for row in rows {
@@ -50,14 +49,24 @@ pub(crate) fn servers(rows: &[Row]) -> Vec<&str> {
     servers
 }
 
-/// Lays out the groups, drawing each row by `mark` at its vertical middle; returns drawing and height.
-fn lay_out(rows: &[Row], top: f64, mut mark: impl FnMut(&mut String, &Row, f64)) -> (String, f64) {
+/// Lays out the groups, with upright lines at `lines` behind each, drawing each row by `mark` at its
+/// vertical middle; returns drawing and height.
+fn lay_out(
+    rows: &[Row],
+    top: f64,
+    lines: &[f64],
+    mut mark: impl FnMut(&mut String, &Row, f64),
+) -> (String, f64) {
     let mut out = String::new();
     let mut y = top;
     for group in groups(rows) {
         let _ =
             write!(out, r#"<text class="group" x="0" y="{:.1}">{}</text>"#, y + 15.0, escape(&group.title));
         y += GROUP_HEAD;
+        let end = y + LINE * group.rows.len() as f64;
+        for x in lines {
+            let _ = write!(out, r#"<line class="axis" x1="{x:.1}" y1="{y:.1}" x2="{x:.1}" y2="{end:.1}"/>"#);
+        }
         for row in group.rows {
             let middle = y + LINE / 2.0;
             let name = format!("{} {}", row.server, row.transport);
@@ -83,15 +92,21 @@ fn svg(label: &str, body: &str, height: f64) -> String {
     )
 }
 
-fn colour(rows: &[Row], row: &Row) -> usize {
-    servers(rows).iter().position(|server| *server == row.server).unwrap_or(0) % 4
+/// A server's colour: Sluice has the first, whoever else is there takes turns with the others.
+pub(crate) fn colour(servers: &[&str], server: &str) -> usize {
+    if server == "sluice" {
+        return 0;
+    }
+    let peers = servers.iter().filter(|name| **name != "sluice");
+    1 + peers.take_while(|name| **name != server).count() % 3
 }
 
 /// A bar chart of one figure.
 pub(crate) fn bars(rows: &[Row], label: &str, unit: &str, figure: impl Fn(&Row) -> Option<f64>) -> String {
+    let servers = servers(rows);
     let most = rows.iter().filter_map(&figure).fold(0.0, f64::max);
     let scale = if most > 0.0 { (WIDTH - LEFT - RIGHT) / most } else { 0.0 };
-    let (body, height) = lay_out(rows, 0.0, |out, row, middle| {
+    let (body, height) = lay_out(rows, 0.0, &[LEFT], |out, row, middle| {
         let Some(value) = figure(row) else {
             let why = if row.error.is_some() { "failed" } else { "-" };
             let _ = write!(out, r#"<text class="value" x="{LEFT}" y="{:.1}">{why}</text>"#, middle + 4.0);
@@ -102,16 +117,14 @@ pub(crate) fn bars(rows: &[Row], label: &str, unit: &str, figure: impl Fn(&Row) 
         let _ = write!(
             out,
             r#"<path class="s{}" d="{}"><title>{}: {text} {unit}</title></path><text class="value" x="{:.1}" y="{:.1}">{text}</text>"#,
-            colour(rows, row),
+            colour(&servers, &row.server),
             rounded(LEFT, middle - BAR / 2.0, width, BAR),
             escape(&format!("{} {}", row.server, row.transport)),
             LEFT + width + 6.0,
             middle + 4.0,
         );
     });
-    let axis =
-        format!(r#"<line class="axis" x1="{LEFT}" y1="0" x2="{LEFT}" y2="{:.0}"/>"#, height - GROUP_GAP);
-    svg(label, &(axis + &body), height)
+    svg(label, &body, height)
 }
 
 /// A bar whose far end is rounded; its near end stands on the axis.
@@ -127,7 +140,7 @@ fn rounded(x: f64, y: f64, width: f64, height: f64) -> String {
 
 /// A number short enough to stand behind a bar.
 fn amount(value: f64) -> String {
-    if value == 0.0 {
+    if value < 0.005 {
         "0".into()
     } else if value >= 100.0 {
         format!("{value:.0}")
@@ -141,6 +154,7 @@ fn amount(value: f64) -> String {
 /// A chart of each row's percentiles on a logarithmic axis.
 pub(crate) fn latencies(rows: &[Row], label: &str) -> String {
     const TOP: f64 = 24.0;
+    let servers = servers(rows);
     let probes: Vec<_> = rows.iter().filter_map(|row| row.probe).collect();
     let least = probes.iter().map(|p| p.p50_ms).fold(f64::MAX, f64::min).clamp(0.001, 10.0);
     let most = probes.iter().map(|p| p.worst_ms).fold(least * 2.0, f64::max);
@@ -149,12 +163,14 @@ pub(crate) fn latencies(rows: &[Row], label: &str) -> String {
         let place = (ms.max(0.0001).log10() - low) / (high - low);
         LEFT + place.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
     };
-    let (body, height) = lay_out(rows, TOP, |out, row, middle| {
+    let decades: Vec<_> = (low as i32..=high as i32).map(|power| 10f64.powi(power)).collect();
+    let lines: Vec<_> = decades.iter().map(|&ms| at(ms)).collect();
+    let (body, height) = lay_out(rows, TOP, &lines, |out, row, middle| {
         let Some(p) = row.probe else {
             let _ = write!(out, r#"<text class="value" x="{LEFT}" y="{:.1}">-</text>"#, middle + 4.0);
             return;
         };
-        let c = colour(rows, row);
+        let c = colour(&servers, &row.server);
         let _ = write!(
             out,
             r#"<g><title>{} {}: p50 {}, p99 {}, p99.9 {}, worst {} ms ({} requests)</title>"#,
@@ -185,16 +201,11 @@ pub(crate) fn latencies(rows: &[Row], label: &str) -> String {
             amount(p.worst_ms)
         );
     });
-    let mut axis = String::new();
-    for power in (low as i32)..=(high as i32) {
-        let (ms, x) = (10f64.powi(power), at(10f64.powi(power)));
-        let _ = write!(
-            axis,
-            r#"<line class="tick" x1="{x:.1}" y1="{TOP}" x2="{x:.1}" y2="{:.0}"/><text class="scale" x="{x:.1}" y="12">{ms} ms</text>"#,
-            height - GROUP_GAP
-        );
+    let mut scale = String::new();
+    for (ms, x) in decades.iter().zip(&lines) {
+        let _ = write!(scale, r#"<text class="scale" x="{x:.1}" y="12">{ms} ms</text>"#);
     }
-    svg(label, &(axis + &body), height)
+    svg(label, &(scale + &body), height)
 }
 
 #[cfg(test)]

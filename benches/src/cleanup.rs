@@ -27,7 +27,8 @@ fn with<T>(act: impl FnOnce(&mut Vec<Leftover>) -> T) -> T {
     act(&mut LEFTOVERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
-/// Puts something on the list.
+/// Puts something on the list; folders before they are made, so that none is missed. Once an
+/// interrupt is being handled this does not return: nothing new may begin.
 pub(crate) fn register(leftover: Leftover) {
     with(|list| list.push(leftover));
 }
@@ -63,15 +64,17 @@ fn remove_cgroup(path: &Path) {
 /// From now on an interrupt removes everything on the list and ends the bench.
 pub(crate) fn on_interrupt() {
     sys::on_interrupt(|| {
-        // Processes first: they could still write into the folders.
-        let mut list = with(|list| list.clone());
-        list.sort_by_key(|l| match l {
-            Leftover::Group(_) => 0,
-            Leftover::Folder(_) => 1,
-            Leftover::Cgroup(_) => 2,
-        });
-        list.iter().for_each(remove);
-        eprintln!("\nsluice-bench: interrupted; its servers are stopped and its scratch folders removed");
-        std::process::exit(130);
+        // The list stays locked to the end, see `register`.
+        with(|list| {
+            // Processes first: they could still write into the folders.
+            list.sort_by_key(|l| match l {
+                Leftover::Group(_) => 0,
+                Leftover::Folder(_) => 1,
+                Leftover::Cgroup(_) => 2,
+            });
+            list.iter().for_each(remove);
+            eprintln!("\nsluice-bench: interrupted; its servers are stopped and its scratch folders removed");
+            std::process::exit(130);
+        })
     });
 }

@@ -61,8 +61,9 @@ impl Device {
             .output()
             .doing(|| "running findmnt (of util-linux), which --slow-disk needs".into())?;
         let text = String::from_utf8_lossy(&found.stdout).into_owned();
-        let mut words = text.split_whitespace();
-        let name = words.next().and_then(|source| source.rsplit('/').next()).unwrap_or_default().to_owned();
+        // Of several mounts on one folder the last is the one to be seen.
+        let mut words = text.lines().last().unwrap_or_default().split_whitespace();
+        let name = words.next().map(device_name).unwrap_or_default().to_owned();
         if name.is_empty() || !stat_path(&name).exists() {
             return Err(Error::Usage(format!(
                 "--slow-disk: {} is not on a block device (findmnt says {:?}), so the bytes it writes cannot be counted; \
@@ -102,6 +103,12 @@ impl Disk {
     }
 }
 
+/// "/dev/loop0" and, of a bind mount, "/dev/loop0[/folder]" as "loop0".
+fn device_name(source: &str) -> &str {
+    let device = source.split('[').next().unwrap_or_default();
+    device.rsplit('/').next().unwrap_or_default()
+}
+
 fn stat_path(name: &str) -> PathBuf {
     Path::new("/sys/class/block").join(name).join("stat")
 }
@@ -128,6 +135,13 @@ mod tests {
         assert_eq!("unlimited".parse(), Ok(Limit::Unlimited));
         assert!("fast".parse::<Limit>().is_err());
         assert!("0".parse::<Limit>().is_err());
+    }
+
+    #[test]
+    fn a_device_is_named_without_its_folder() {
+        assert_eq!(device_name("/dev/loop0"), "loop0");
+        assert_eq!(device_name("/dev/vda1[/var/data]"), "vda1");
+        assert_eq!(device_name("tmpfs"), "tmpfs");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::charts;
 use crate::json::Report;
-use crate::row::Row;
+use crate::row::{self, Row};
 use crate::table::{self, Side};
 use std::fmt::Write as _;
 
@@ -62,12 +62,13 @@ pub(crate) fn page(report: &Report) -> String {
 
 fn legend(rows: &[Row]) -> String {
     let servers = charts::servers(rows);
-    let marks: Vec<_> = servers
+    let marks: String = servers
         .iter()
-        .enumerate()
-        .map(|(i, server)| format!("<span class=\"c{}\"><b>{}</b></span>", i % 4, escape(server)))
+        .map(|server| {
+            format!("<span class=\"c{}\"><b>{}</b></span>", charts::colour(&servers, server), escape(server))
+        })
         .collect();
-    format!("<div class=\"legend\">{}</div>\n", marks.join(""))
+    format!("<div class=\"legend\">{marks}</div>\n")
 }
 
 fn all_figures(report: &Report) -> String {
@@ -86,9 +87,7 @@ fn all_figures(report: &Report) -> String {
         out.push_str("</tr>\n");
     }
     out.push_str("</tbody></table>\n");
-    let failures = report.shown.iter().filter_map(|row| {
-        Some(format!("{} {}, disk {}: {}", row.server, row.transport, row.disk, row.error.as_ref()?))
-    });
+    let failures = row::failures(&report.shown);
     let notes: Vec<_> = report.setting.notes.iter().cloned().chain(failures).collect();
     if !notes.is_empty() {
         let items: String = notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();

@@ -39,6 +39,12 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Which case it is of.
+    pub(crate) fn name(&self) -> String {
+        let plural = if self.replicas == 1 { "replica" } else { "replicas" };
+        format!("{} {}, disk {}, {} {plural}", self.server, self.transport, self.disk, self.replicas)
+    }
+
     /// In a few words, for the progress.
     pub(crate) fn summary(&self) -> String {
         match (&self.error, self.sync_s) {
@@ -51,6 +57,19 @@ impl Row {
             (None, None) => "no figures".into(),
         }
     }
+}
+
+/// What went wrong, each thing once, with the cases it happened in.
+pub(crate) fn failures(rows: &[Row]) -> Vec<String> {
+    let mut failures: Vec<(&str, Vec<String>)> = Vec::new();
+    for row in rows {
+        let Some(error) = row.error.as_deref() else { continue };
+        match failures.iter_mut().find(|(seen, _)| *seen == error) {
+            Some((_, cases)) => cases.push(row.name()),
+            None => failures.push((error, vec![row.name()])),
+        }
+    }
+    failures.iter().map(|(error, cases)| format!("{}: {error}", cases.join("; "))).collect()
 }
 
 /// Of the rounds of each case the one of median sync time, in the order of the plan.
@@ -82,6 +101,15 @@ mod tests {
         let rows = [row(0, 3.0), row(1, 7.0), row(0, 1.0), row(1, 9.0), row(0, 2.0), row(1, 8.0)];
         let times: Vec<_> = medians(&rows).iter().map(|r| r.sync_s.unwrap()).collect();
         assert_eq!(times, [2.0, 8.0]);
+    }
+
+    #[test]
+    fn the_same_failure_is_told_once() {
+        let failed = Row { error: Some("no such option".into()), ..Row::default() };
+        let other = Row { error: Some("gone".into()), ..Row::default() };
+        let told = failures(&[failed.clone(), row(0, 1.0), other, failed]);
+        assert_eq!(told.len(), 2);
+        assert_eq!(told[0].matches("no such option").count(), 1);
     }
 
     #[test]

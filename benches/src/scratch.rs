@@ -16,9 +16,11 @@ impl Scratch {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("sluice-bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = parent.join(name);
-        std::fs::create_dir(&path).doing(|| format!("making the folder {}", path.display()))?;
         cleanup::register(Leftover::Folder(path.clone()));
-        Ok(Scratch { path })
+        let scratch = Scratch { path };
+        std::fs::create_dir(&scratch.path)
+            .doing(|| format!("making the folder {}", scratch.path.display()))?;
+        Ok(scratch)
     }
 
     /// Where it is.

@@ -114,14 +114,10 @@ fn setting(bench: &Bench, mut notes: Vec<String>) -> Setting {
 /// What a reader of the table should know.
 fn remarks(setting: &Setting, rows: &[Row]) -> Vec<String> {
     let mut remarks = setting.notes.clone();
+    remarks.extend(row::failures(rows));
     for row in rows {
-        let name =
-            format!("{} {}, disk {}, {} replica(s)", row.server, row.transport, row.disk, row.replicas);
-        if let Some(error) = &row.error {
-            remarks.push(format!("{name}: {error}"));
-        }
         if let Some(syncs) = row.full_syncs.filter(|&n| n > u64::from(row.replicas)) {
-            remarks.push(format!("{name}: {syncs} full syncs were begun, so some began again"));
+            remarks.push(format!("{}: {syncs} full syncs were begun, so some began again", row.name()));
         }
     }
     if rows.iter().any(|row| row.probe.is_some() && !row.probe_realtime) {
