@@ -17,8 +17,10 @@ const COPY_MIN: usize = 3;
 /// Farthest copy.
 const DISTANCE_MAX: usize = 1 << 13;
 const HASH_BITS: u32 = 13;
-/// After so many bytes without a match the search steps faster: random data costs little.
-const PATIENCE_SHIFT: u32 = 5;
+/// After so many tries without a match the search takes larger steps.
+const PATIENCE_SHIFT: u32 = 4;
+/// After so many tries (160 bytes) without any match the string counts as noise: it costs little to find out.
+const TRIES_MAX: usize = 64;
 
 /// Appends the `len` bytes that `input` decompresses to. `out` grows with what `input` really gives.
 pub fn decompress(input: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), Damage> {
@@ -73,17 +75,21 @@ fn copy_back(out: &mut Vec<u8>, distance: usize, count: usize) {
     if distance >= count {
         out.extend_from_within(from..from + count);
     } else {
-        for at in from..from + count {
-            out.push(out[at]);
+        // The copy repeats itself: each round doubles what there is to copy from.
+        let end = out.len() + count;
+        while out.len() < end {
+            let n = (out.len() - from).min(end - out.len());
+            out.extend_from_within(from..from + n);
         }
     }
 }
 
-/// The compressor's memory of where three bytes were last seen. Kept between strings: what it remembers of
-/// others is harmless, since every match is compared.
+/// The compressor's memory of where three bytes were last seen.
 #[derive(Debug, Clone)]
 pub struct Compressor {
+    /// Places, counted on from string to string: what is remembered of others is below `base`.
     last_seen: Vec<u32>,
+    base: u32,
 }
 
 impl Default for Compressor {
@@ -95,34 +101,44 @@ impl Default for Compressor {
 impl Compressor {
     /// A compressor; 32 kB.
     pub fn new() -> Self {
-        Self { last_seen: vec![0; 1 << HASH_BITS] }
+        Self { last_seen: vec![0; 1 << HASH_BITS], base: 1 }
     }
 
     /// Appends the compressed form of `input` if it takes at most `limit` bytes; else leaves `out` as it was and
     /// returns false.
     pub fn compress(&mut self, input: &[u8], limit: usize, out: &mut Vec<u8>) -> bool {
-        if u32::try_from(input.len()).is_err() {
-            return false;
-        }
+        let Ok(len) = u32::try_from(input.len()) else { return false };
+        let next_base = self.base.checked_add(len).unwrap_or_else(|| {
+            self.last_seen.fill(0);
+            self.base = 1;
+            len.saturating_add(1)
+        });
         let start = out.len();
         let mut literals = 0;
         let mut at = 0;
-        let mut misses = 1usize << PATIENCE_SHIFT;
-        while at + COPY_MIN <= input.len() {
-            let Some((distance, count)) = self.find(input, at) else {
-                at += misses >> PATIENCE_SHIFT;
-                misses += 1;
+        let mut tries = 0;
+        while let Some(&[a, b, c]) = input.get(at..at + COPY_MIN).and_then(|bytes| bytes.first_chunk()) {
+            let seen = self.look_up(u32::from_le_bytes([a, b, c, 0]), at);
+            let matched = seen.map_or(0, |seen| match_length(input, seen, at));
+            let Some(seen) = seen.filter(|_| matched > 0) else {
+                tries += 1;
+                at += 1 + (tries >> PATIENCE_SHIFT);
+                if tries == TRIES_MAX && literals == 0 {
+                    self.base = next_base;
+                    return false;
+                }
                 continue;
             };
-            misses = 1 << PATIENCE_SHIFT;
+            tries = 0;
             put_literals(out, &input[literals..at]);
-            put_copy(out, distance, count);
+            put_copy(out, at - seen, matched);
             if out.len() - start > limit {
                 break;
             }
-            at += count;
+            at += matched;
             literals = at;
         }
+        self.base = next_base;
         let rest = &input[literals..];
         let total = out.len() - start + rest.len() + rest.len().div_ceil(LITERALS_MAX);
         if total > limit {
@@ -133,25 +149,24 @@ impl Compressor {
         true
     }
 
-    /// The longest match at `at` with the place its first bytes were last seen, and notes this place.
+    /// Where in this string these three bytes, or others of the same hash, were last seen; notes this place.
     #[inline]
-    fn find(&mut self, input: &[u8], at: usize) -> Option<(usize, usize)> {
-        let key = u32::from_le_bytes([input[at], input[at + 1], input[at + 2], 0]);
-        let slot = (key.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize;
-        let seen = std::mem::replace(&mut self.last_seen[slot], at as u32) as usize;
-        if seen >= at || at - seen > DISTANCE_MAX || input[seen..seen + COPY_MIN] != input[at..at + COPY_MIN]
-        {
-            return None;
-        }
-        let most = COPY_MAX.min(input.len() - at);
-        let count = COPY_MIN
-            + input[seen + COPY_MIN..seen + most]
-                .iter()
-                .zip(&input[at + COPY_MIN..at + most])
-                .take_while(|(a, b)| a == b)
-                .count();
-        Some((at - seen, count))
+    fn look_up(&mut self, bytes: u32, at: usize) -> Option<usize> {
+        let slot = (bytes.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS)) as usize;
+        let seen = std::mem::replace(&mut self.last_seen[slot], self.base + at as u32);
+        seen.checked_sub(self.base).map(|seen| seen as usize)
     }
+}
+
+/// How many bytes at `seen` and `at` are the same; 0 if too few or too far to copy.
+fn match_length(input: &[u8], seen: usize, at: usize) -> usize {
+    if at - seen > DISTANCE_MAX {
+        return 0;
+    }
+    let most = COPY_MAX.min(input.len() - at);
+    let (old, new) = (&input[seen..seen + most], &input[at..at + most]);
+    let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    if same < COPY_MIN { 0 } else { same }
 }
 
 fn put_literals(out: &mut Vec<u8>, literals: &[u8]) {
