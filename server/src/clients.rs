@@ -1,0 +1,142 @@
+//! The registry of connected clients: what CLIENT LIST shows and CLIENT KILL finds.
+//!
+//! A connection's task owns its state; it publishes a few atomics here once a batch of commands. Killing a client
+//! shuts its socket down, which its task notices like any other end of the connection.
+
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
+use tokio::net::TcpStream;
+
+/// What kind of peer a connection is.
+pub(crate) mod kind {
+    /// Runs as a replica of ours.
+    pub(crate) const REPLICA: u32 = 1;
+    /// CLIENT NO-EVICT on.
+    pub(crate) const NO_EVICT: u32 = 1 << 1;
+    /// Inside MULTI.
+    pub(crate) const MULTI: u32 = 1 << 2;
+    /// Will be closed after its reply is sent.
+    pub(crate) const CLOSING: u32 = 1 << 3;
+    /// Waits in a blocking command (WAIT).
+    pub(crate) const BLOCKED: u32 = 1 << 4;
+}
+
+/// One connection as others see it.
+pub(crate) struct Client {
+    pub(crate) id: u64,
+    pub(crate) addr: SocketAddr,
+    pub(crate) laddr: SocketAddr,
+    pub(crate) fd: i32,
+    pub(crate) created: Instant,
+    pub(crate) stream: Arc<TcpStream>,
+    pub(crate) name: Mutex<String>,
+    /// Milliseconds after `created` of the last command.
+    pub(crate) last_seen: AtomicU64,
+    pub(crate) kind: AtomicU32,
+    pub(crate) db: AtomicU32,
+    /// Queued commands, -1 outside of MULTI.
+    pub(crate) multi: AtomicI32,
+    pub(crate) watching: AtomicU32,
+    pub(crate) resp: AtomicU32,
+    /// Index of the last command in the engine's table, `usize::MAX` for none.
+    pub(crate) last_command: AtomicUsize,
+    pub(crate) input_bytes: AtomicUsize,
+    pub(crate) output_bytes: AtomicUsize,
+    pub(crate) authenticated: AtomicBool,
+}
+
+impl Client {
+    /// Ends the connection.
+    pub(crate) fn kill(&self) {
+        self.set_kind(kind::CLOSING, true);
+        let _ = socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Sets or clears a flag.
+    pub(crate) fn set_kind(&self, bit: u32, on: bool) {
+        if on {
+            self.kind.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            self.kind.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Has a flag.
+    pub(crate) fn is(&self, bit: u32) -> bool {
+        self.kind.load(Ordering::Relaxed) & bit != 0
+    }
+
+    /// Seconds connected.
+    pub(crate) fn age(&self) -> u64 {
+        self.created.elapsed().as_secs()
+    }
+
+    /// Seconds since the last command.
+    pub(crate) fn idle(&self) -> u64 {
+        (self.created.elapsed().as_millis() as u64).saturating_sub(self.last_seen.load(Ordering::Relaxed)) / 1000
+    }
+}
+
+/// All connections by id.
+#[derive(Default)]
+pub(crate) struct Clients {
+    map: Mutex<BTreeMap<u64, Arc<Client>>>,
+    next: AtomicU64,
+    count: AtomicUsize,
+}
+
+impl Clients {
+    /// Registers a connection.
+    pub(crate) fn register(&self, stream: Arc<TcpStream>, addr: SocketAddr, laddr: SocketAddr) -> Arc<Client> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let client = Arc::new(Client {
+            id,
+            addr,
+            laddr,
+            fd: stream.as_raw_fd(),
+            created: Instant::now(),
+            stream,
+            name: Mutex::new(String::new()),
+            last_seen: AtomicU64::new(0),
+            kind: AtomicU32::new(0),
+            db: AtomicU32::new(0),
+            multi: AtomicI32::new(-1),
+            watching: AtomicU32::new(0),
+            resp: AtomicU32::new(2),
+            last_command: AtomicUsize::new(usize::MAX),
+            input_bytes: AtomicUsize::new(0),
+            output_bytes: AtomicUsize::new(0),
+            authenticated: AtomicBool::new(false),
+        });
+        self.map.lock().insert(id, client.clone());
+        self.count.fetch_add(1, Ordering::Relaxed);
+        client
+    }
+
+    /// Forgets a connection.
+    pub(crate) fn remove(&self, id: u64) {
+        if self.map.lock().remove(&id).is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Number of connections, replicas included.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// All connections, oldest first.
+    pub(crate) fn all(&self) -> Vec<Arc<Client>> {
+        self.map.lock().values().cloned().collect()
+    }
+
+    /// One connection.
+    pub(crate) fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.map.lock().get(&id).cloned()
+    }
+}
