@@ -78,7 +78,8 @@ impl Client {
 
     /// Seconds since the last command.
     pub(crate) fn idle(&self) -> u64 {
-        (self.created.elapsed().as_millis() as u64).saturating_sub(self.last_seen.load(Ordering::Relaxed)) / 1000
+        (self.created.elapsed().as_millis() as u64).saturating_sub(self.last_seen.load(Ordering::Relaxed))
+            / 1000
     }
 }
 
@@ -92,7 +93,12 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Registers a connection.
-    pub(crate) fn register(&self, stream: Arc<TcpStream>, addr: SocketAddr, laddr: SocketAddr) -> Arc<Client> {
+    pub(crate) fn register(
+        &self,
+        stream: Arc<TcpStream>,
+        addr: SocketAddr,
+        laddr: SocketAddr,
+    ) -> Arc<Client> {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let client = Arc::new(Client {
             id,

@@ -22,6 +22,8 @@ const READ_SIZE: usize = 16 << 10;
 const FLUSH_AT: usize = 64 << 10;
 /// Output and input buffers larger than this are given back when idle.
 const KEEP_BUFFER: usize = 64 << 10;
+/// `client-query-buffer-limit` is at least this, so smaller buffers need no look at it.
+const QUERY_LIMIT_CHECK: usize = 1 << 20;
 /// How long a command waits before it tries again while a cut's pre-image queue is full.
 const STALL_WAIT: Duration = Duration::from_millis(1);
 
@@ -132,9 +134,14 @@ impl Conn {
 
     /// Reads at least one byte; false at the end of the connection.
     async fn read(&mut self, stream: &TcpStream, input: &mut BytesMut) -> std::io::Result<bool> {
-        let limit = self.server.config.load().client_query_buffer_limit as usize;
-        if input.len() > limit {
-            crate::log!(Warning, "Closing client that reached max query buffer length: id={}", self.client.id);
+        if input.len() > QUERY_LIMIT_CHECK
+            && input.len() as u64 > self.server.config.load().client_query_buffer_limit
+        {
+            crate::log!(
+                Warning,
+                "Closing client that reached max query buffer length: id={}",
+                self.client.id
+            );
             return Ok(false);
         }
         if input.is_empty() && input.capacity() > KEEP_BUFFER {
@@ -220,7 +227,13 @@ impl Conn {
     }
 
     /// Runs one command.
-    fn command(&mut self, args: &[&[u8]], raw: Option<&[u8]>, out: &mut Vec<u8>, clock: &mut Instant) -> Flow {
+    fn command(
+        &mut self,
+        args: &[&[u8]],
+        raw: Option<&[u8]>,
+        out: &mut Vec<u8>,
+        clock: &mut Instant,
+    ) -> Flow {
         let start = out.len();
         let server = self.server.clone();
         let Some(row) = server.engine.lookup(args[0]) else {

@@ -1,14 +1,27 @@
-//! The Sluice server.
+//! The Sluice server: a thin binary around the engine, its persistence and its transports.
 
-// Wired in as the session loop lands.
 #![allow(dead_code, unused_imports)]
 
 mod args;
+mod clients;
+mod commands;
 mod config;
+mod conn;
 mod logging;
+mod net;
 mod os;
+mod persist;
+mod repl;
+mod slowlog;
+mod start;
+mod state;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// The Redis whose behaviour Sluice follows, as INFO and HELLO report it.
 pub(crate) const REDIS_VERSION: &str = "7.0.15";
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    start::main()
+}

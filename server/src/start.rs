@@ -1,0 +1,175 @@
+//! Start-up: from the command line to a running server.
+
+use crate::args::{self, Invocation};
+use crate::config::{Config, ConfigHandle};
+use crate::persist::Persistence;
+use crate::repl::Replication;
+use crate::slowlog::Slowlog;
+use crate::state::{Server, Stats};
+use crate::{commands, logging, net, os};
+use sluice_engine::Engine;
+use sluice_persistence::storage::{Disk, Storage, Throttle, Throttled};
+use sluice_transport::state::ReplicationState;
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let words: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    let sources = match args::parse(&words) {
+        Invocation::Serve(sources) => sources,
+        Invocation::Print(text) => {
+            println!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Invocation::Refuse(text) => {
+            eprintln!("{text}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let loaded = match sources.load() {
+        Ok(loaded) => loaded,
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Err(text) = logging::configure(&loaded.config) {
+        eprintln!("{text}");
+        return ExitCode::FAILURE;
+    }
+    if loaded.config.daemonize
+        && let Err(e) = os::daemonize()
+    {
+        eprintln!("Can't daemonize: {e}");
+        return ExitCode::FAILURE;
+    }
+    logging::starting(!words.is_empty());
+    for warning in &loaded.warnings {
+        crate::log!(Warning, "{warning}");
+    }
+    match serve(loaded.config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            crate::log!(Warning, "{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn storage(config: &Config) -> Arc<dyn Storage> {
+    if config.storage_throttle_rate == 0 && config.storage_throttle_latency == 0 {
+        return Arc::new(Disk);
+    }
+    let latency = Duration::from_micros(config.storage_throttle_latency);
+    Arc::new(Throttled::new(Disk, Throttle::new(config.storage_throttle_rate, latency)))
+}
+
+/// Makes engine settings follow the configuration.
+fn follow(server: &Arc<Server>) -> Result<(), String> {
+    let engine = server.engine.clone();
+    server.config.on_change(
+        &[
+            "hash-max-listpack-entries",
+            "hash-max-listpack-value",
+            "list-max-listpack-size",
+            "set-max-intset-entries",
+            "zset-max-listpack-entries",
+            "zset-max-listpack-value",
+            "proto-max-bulk-len",
+            "cut-preimage-limit",
+            "repl-backlog-size",
+        ],
+        move |c| {
+            let l = engine.limits();
+            l.hash_max_listpack_entries.store(c.hash_max_listpack_entries, Ordering::Relaxed);
+            l.hash_max_listpack_value.store(c.hash_max_listpack_value, Ordering::Relaxed);
+            l.list_max_listpack_size.store(i64::from(c.list_max_listpack_size), Ordering::Relaxed);
+            l.set_max_intset_entries.store(c.set_max_intset_entries, Ordering::Relaxed);
+            l.zset_max_listpack_entries.store(c.zset_max_listpack_entries, Ordering::Relaxed);
+            l.zset_max_listpack_value.store(c.zset_max_listpack_value, Ordering::Relaxed);
+            l.max_string.store(c.proto_max_bulk_len as usize, Ordering::Relaxed);
+            engine.set_preimage_limit(c.cut_preimage_limit as usize);
+            engine.log().set_backlog_size(c.repl_backlog_size as usize);
+            Ok(())
+        },
+    )?;
+    let weak = Arc::downgrade(server);
+    server.config.on_change(&["slowlog-log-slower-than", "slowlog-max-len", "loglevel"], move |c| {
+        logging::set_level(c.loglevel);
+        if let Some(s) = weak.upgrade() {
+            s.slowlog.threshold.store(c.slowlog_log_slower_than, Ordering::Relaxed);
+            s.slowlog.max_len.store(c.slowlog_max_len, Ordering::Relaxed);
+        }
+        Ok(())
+    })
+}
+
+fn serve(config: Config) -> Result<(), String> {
+    let dir = config.dir.clone();
+    std::env::set_current_dir(&dir)
+        .map_err(|e| format!("Can't chdir to '{}': {}", dir.display(), crate::config::os_reason(&e)))?;
+    os::raise_descriptor_limit(config.maxclients + crate::config::RESERVED_DESCRIPTORS);
+    let listeners = if config.port == 0 {
+        Vec::new()
+    } else {
+        net::listen(&config.bind.0, config.port, config.tcp_backlog)?
+    };
+    if listeners.is_empty() {
+        return Err("Configured to not listen anywhere, exiting.".into());
+    }
+    let engine = Engine::builder()
+        .shards(config.shards)
+        .databases(config.databases as u32)
+        .commands(commands::ROWS)
+        .build();
+    let (port, io_threads) = (config.port, config.io_threads);
+    let server = Arc::new(Server {
+        engine,
+        storage: storage(&config),
+        config: ConfigHandle::new(config),
+        stats: Stats::default(),
+        clients: Default::default(),
+        repl: Replication { state: parking_lot::Mutex::new(ReplicationState::new()) },
+        persist: Persistence::default(),
+        slowlog: Slowlog::default(),
+        run_id: sluice_transport::replid::ReplId::random().as_str().to_owned(),
+        started: Instant::now(),
+        gate: AtomicU32::new(0),
+        port,
+        shutdown: tokio::sync::Notify::new(),
+        active_expire: AtomicBool::new(true),
+    });
+    follow(&server)?;
+    logging::set_role(logging::Role::Primary);
+    logging::initialized(port);
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string());
+    let mut workers = Vec::new();
+    for i in 1..io_threads {
+        let (to, from) = mpsc::unbounded_channel();
+        workers.push(to);
+        let (server, runtime) = (server.clone(), runtime()?);
+        std::thread::Builder::new()
+            .name(format!("io-{i}"))
+            .spawn(move || runtime.block_on(net::worker(server, from)))
+            .map_err(|e| e.to_string())?;
+    }
+    let (to, from) = mpsc::unbounded_channel();
+    workers.push(to);
+    logging::ready();
+    runtime()?.block_on(async {
+        for l in listeners {
+            tokio::spawn(net::accept(server.clone(), l, workers.clone()));
+        }
+        tokio::select! {
+            () = net::worker(server.clone(), from) => {}
+            () = server.shutdown.notified() => {}
+        }
+    });
+    Ok(())
+}
