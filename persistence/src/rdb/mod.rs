@@ -15,12 +15,14 @@
 
 pub mod checksum;
 mod collection;
+mod cut_sink;
 mod decoder;
 pub mod encoder;
 mod error;
 pub mod format;
 mod input;
 pub mod length;
+mod loader;
 pub mod lzf;
 pub mod source;
 mod visitor;
@@ -30,4 +32,5 @@ pub mod zipmap;
 pub use decoder::{RdbDecoder, Step};
 pub use encoder::{Access, EncoderOptions, RdbEncoder, ReplicationPlace};
 pub use error::{Damage, RdbError};
+pub use loader::{EngineVisitor, LoadReport};
 pub use visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal, Skipped};

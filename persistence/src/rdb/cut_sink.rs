@@ -1,0 +1,120 @@
+//! A cut, as an RDB stream: the encoder as the engine's [`CutSink`].
+//!
+//! What the engine holds in a packed encoding is copied as it stands; a table is written element by element,
+//! at once or, if it is huge, in the pieces in which the cut delivers it.
+
+use super::encoder::RdbEncoder;
+use super::format::{quicklist_node, value_type};
+use sluice_engine::cut::{CutSink, Element, EntryMeta, HugeKind};
+use sluice_engine::entry::{EntryRef, Payload};
+use sluice_engine::table::Table;
+use sluice_engine::value::ValueView;
+use sluice_engine::value::list::NodeView;
+
+impl RdbEncoder {
+    #[inline]
+    fn head(&mut self, meta: &EntryMeta<'_>, value_type: u8) {
+        self.key(meta.db, meta.key, meta.expire_at_ms, meta.lru, value_type);
+    }
+
+    fn node(&mut self, node: NodeView<'_>) {
+        match node {
+            NodeView::Packed(listpack) => {
+                self.length(quicklist_node::PACKED);
+                self.string(listpack.as_bytes());
+            }
+            NodeView::Plain(item) => {
+                self.length(quicklist_node::PLAIN);
+                self.string(item);
+            }
+        }
+    }
+
+    fn table(&mut self, meta: &EntryMeta<'_>, value_type: u8, table: &Table) {
+        self.head(meta, value_type);
+        self.length(table.len() as u64);
+        table.iter().for_each(|element| self.table_element(element));
+    }
+
+    #[inline]
+    fn table_element(&mut self, element: EntryRef<'_>) {
+        self.string(element.key());
+        match element.payload() {
+            Payload::Str(value) => self.string(value),
+            Payload::Int(value) => self.int(value),
+            Payload::Score(score) => self.score(score),
+            Payload::Unit => {}
+            Payload::Value(_) => debug_assert!(false, "a collection inside a collection"),
+        }
+    }
+}
+
+impl CutSink for RdbEncoder {
+    #[inline]
+    fn entry(&mut self, meta: &EntryMeta<'_>, value: ValueView<'_>) {
+        match value {
+            ValueView::Str(string) => {
+                self.head(meta, value_type::STRING);
+                self.string(string);
+            }
+            ValueView::Int(value) => {
+                self.head(meta, value_type::STRING);
+                self.int(value);
+            }
+            ValueView::List(list) => {
+                self.head(meta, value_type::LIST_QUICKLIST_2);
+                self.length(list.node_count() as u64);
+                list.nodes().for_each(|node| self.node(node));
+            }
+            ValueView::Hash(hash) => {
+                if let Some(table) = hash.table() {
+                    self.table(meta, value_type::HASH, table);
+                }
+            }
+            ValueView::Set(set) => {
+                if let Some(table) = set.table() {
+                    self.table(meta, value_type::SET, table);
+                }
+            }
+            ValueView::ZSet(zset) => {
+                if let Some(table) = zset.table() {
+                    self.table(meta, value_type::ZSET_2, table);
+                }
+            }
+        }
+    }
+
+    fn begin_huge(&mut self, meta: &EntryMeta<'_>, kind: HugeKind, count: u64) {
+        let value_type = match kind {
+            HugeKind::Hash => value_type::HASH,
+            HugeKind::Set => value_type::SET,
+            HugeKind::ZSet => value_type::ZSET_2,
+            HugeKind::List => value_type::LIST_QUICKLIST_2,
+        };
+        self.head(meta, value_type);
+        self.length(count);
+    }
+
+    #[inline]
+    fn element(&mut self, element: Element<'_>) {
+        match element {
+            Element::Field(field, value) => {
+                self.string(field);
+                self.string(value);
+            }
+            Element::Member(member) => self.string(member),
+            Element::Scored(member, score) => {
+                self.string(member);
+                self.score(score);
+            }
+            Element::Node(node) => self.node(node),
+        }
+    }
+
+    fn end_huge(&mut self) {}
+
+    #[inline]
+    fn pending(&self) -> usize {
+        RdbEncoder::pending(self)
+    }
+}
