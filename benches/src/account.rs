@@ -6,7 +6,6 @@
 
 use crate::cleanup::{self, Leftover};
 use crate::sys;
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -71,7 +70,8 @@ impl Account {
 
     /// A count of the bytes written to disk from now on.
     pub(crate) fn writes(&self) -> Writes {
-        Writes { pid: self.pid, seen: HashMap::new(), start: written(self.pid).unwrap_or(0) }
+        let start = written(self.pid).unwrap_or(0);
+        Writes { pid: self.pid, start, most: start }
     }
 }
 
@@ -83,28 +83,26 @@ impl Drop for Account {
     }
 }
 
-/// Bytes a process and its children have sent to disk, by `/proc/PID/io`. A child takes its
-/// count with it when it ends, so this must be looked at often.
+/// Bytes a process and its children have sent to disk, by `/proc/PID/io`. What a child wrote is
+/// added to its parent's count when it has ended and been waited for, so looks are taken while it
+/// lives, each counting the living only, and the most seen is the answer.
 pub(crate) struct Writes {
     pid: u32,
-    seen: HashMap<u32, u64>,
     start: u64,
+    most: u64,
 }
 
 impl Writes {
     /// Looks.
     pub(crate) fn sample(&mut self) {
-        for pid in tree(self.pid) {
-            if let Some(bytes) = written(pid) {
-                let most = self.seen.entry(pid).or_default();
-                *most = bytes.max(*most);
-            }
-        }
+        // The parent comes first in the tree: a child that ends meanwhile is missed, never counted twice.
+        let now = tree(self.pid).into_iter().filter_map(written).sum();
+        self.most = self.most.max(now);
     }
 
     /// Bytes since this count began.
     pub(crate) fn bytes(&self) -> u64 {
-        self.seen.values().sum::<u64>().saturating_sub(self.start)
+        self.most.saturating_sub(self.start)
     }
 }
 

@@ -112,7 +112,8 @@ pub(crate) fn bars(rows: &[Row], label: &str, unit: &str, figure: impl Fn(&Row) 
             let _ = write!(out, r#"<text class="value" x="{LEFT}" y="{:.1}">{why}</text>"#, middle + 4.0);
             return;
         };
-        let width = (value * scale).max(1.5);
+        // Nothing has no bar, anything else can be seen.
+        let width = if value < 0.005 { 0.0 } else { (value * scale).max(1.5) };
         let text = amount(value);
         let _ = write!(
             out,
