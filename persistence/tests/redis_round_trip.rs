@@ -2,50 +2,10 @@
 
 mod common;
 
-use common::redis::{self, Redis, Reply};
+use common::redis::{self, Redis, Reply, fill};
 use common::*;
 use sluice_persistence::rdb::format::value_type;
 use sluice_persistence::rdb::*;
-
-/// Every type in every encoding redis-server 7.0 has, in two databases, with expiries.
-pub fn fill(redis: &mut Redis) {
-    let long = "long text ".repeat(100);
-    let noise: Vec<u8> = (0..20_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let mut say = |words: &str| drop(redis.say(words));
-    for (name, value) in [("tiny", "x"), ("int8", "-128"), ("int16", "32767"), ("int32", "-2147483648")] {
-        say(&format!("SET str:{name} {value}"));
-    }
-    say("SET str:int64 9223372036854775807");
-    say("SET str:notint 007");
-    say("SET 12345 key-is-a-number");
-    say("SET str:sec v EXAT 4102444800");
-    say("SET str:ms v PXAT 4102444800123");
-    say("RPUSH list:small a 1 -5 70000 5000000000 b a");
-    say("HSET hash:small f v 1 2 g 12345678901234567890");
-    say("SADD set:int 1 2 3 -70000 5000000000");
-    say("SADD set:small a b 3");
-    say("ZADD zset:small 1 one 2.5 two -inf low +inf high 3 3");
-    for n in 0..1500 {
-        say(&format!("RPUSH list:big element-{n} {n}"));
-        say(&format!("HSET hash:big field-{n} {n} n{n} value-{n}"));
-        say(&format!("SADD set:big member-{n} {n}"));
-        say(&format!("ZADD zset:big {} member-{n} {n} {n}", f64::from(n) / 7.0));
-        say(&format!("SADD set:bigint {}", n % 400));
-    }
-    say("PEXPIREAT hash:big 4102444800999");
-    redis.run(&[b"SET", b"str:long", long.as_bytes()]);
-    redis.run(&[b"SET", b"str:noise", &noise]);
-    redis.run(&[b"SET", b"", b"the empty key"]);
-    redis.run(&[b"SET", b"str:empty", b""]);
-    redis.run(&[b"RPUSH", b"list:plain", b"before", &noise, long.as_bytes(), b"after"]);
-    redis.run(&[b"HSET", b"hash:longvalue", b"f", long.as_bytes(), b"g", &noise]);
-    redis.run(&[b"SADD", b"set:long", long.as_bytes(), &noise]);
-    redis.run(&[b"ZADD", b"zset:long", b"0.1", long.as_bytes(), b"1e300", &noise]);
-    redis.say("SELECT 5");
-    redis.say("SET other-db 1");
-    redis.say("ZADD z 1 a");
-    redis.say("SELECT 0");
-}
 
 /// The content of a running redis, asked for key by key.
 fn content(redis: &mut Redis) -> Keys {
