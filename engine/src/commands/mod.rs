@@ -1,10 +1,12 @@
 //! The built-in commands, one file a family, one function a command, one row a command in the table.
 
 pub(crate) mod connection;
+pub(crate) mod list;
 pub(crate) mod string;
 pub(crate) mod transaction;
 
 use crate::command::Command;
 
 /// Every built-in row.
-pub(crate) const ALL: &[&[Command]] = &[connection::COMMANDS, string::COMMANDS, transaction::COMMANDS];
+pub(crate) const ALL: &[&[Command]] =
+    &[connection::COMMANDS, list::COMMANDS, string::COMMANDS, transaction::COMMANDS];
