@@ -19,6 +19,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// More elements than this are freed on a thread of their own.
+const LAZY_FREE_ELEMENTS: usize = 10_000;
+
 /// A part of the keyspace behind one lock.
 pub struct Shard {
     pub(crate) dbs: Vec<Table>,
@@ -277,12 +280,25 @@ impl<'a> Keys<'a> {
     /// The entry of a live key; counts as an access (LRU, hits and misses).
     #[inline]
     pub fn find(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.find_as::<true>(key)
+    }
+
+    /// As [`Keys::find`], but the key's idle time goes on (TTL, TYPE, EXISTS, OBJECT).
+    #[inline]
+    pub fn look(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.find_as::<false>(key)
+    }
+
+    #[inline]
+    fn find_as<const TOUCH: bool>(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         let h = hash(key);
         let (db, now, lru) = (self.db, self.now, self.lru());
         let (see_expired, keep) = (self.see_expired, self.keep_expired);
         let index = self.inner.shard_of(h);
         let shard = self.held.shard(index);
-        let Some(e) = shard.dbs[db as usize].touch_hashed(h, key, lru) else {
+        let table = &mut shard.dbs[db as usize];
+        let found = if TOUCH { table.touch_hashed(h, key, lru) } else { table.get_hashed(h, key) };
+        let Some(e) = found else {
             shard.stats.misses += 1;
             return None;
         };
@@ -304,7 +320,7 @@ impl<'a> Keys<'a> {
         Some(e)
     }
 
-    /// The entry of a live key, without counting as an access (OBJECT, TTL, TYPE...).
+    /// The entry of a live key, counted nowhere; an expired one is hidden but not removed.
     pub fn peek(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         let h = hash(key);
         let (now, see) = (self.now, self.see_expired);
@@ -329,6 +345,19 @@ impl<'a> Keys<'a> {
     #[inline]
     pub fn string(&mut self, key: &[u8]) -> Result<Option<StrRef<'_>>, CmdError> {
         match self.find(key).map(EntryRef::payload) {
+            None => Ok(None),
+            Some(Payload::Str(b)) => Ok(Some(StrRef::Bytes(b))),
+            Some(Payload::Int(i)) => Ok(Some(StrRef::Int(i))),
+            Some(_) => Err(CmdError::WRONG_TYPE),
+        }
+    }
+
+    /// A string that a command is about to change: an expired one goes first, and nothing is counted as a hit.
+    #[inline]
+    pub fn string_to_change(&mut self, key: &[u8]) -> Result<Option<StrRef<'_>>, CmdError> {
+        let k = self.hashed(key);
+        self.expire_now(k);
+        match self.peek(key).map(EntryRef::payload) {
             None => Ok(None),
             Some(Payload::Str(b)) => Ok(Some(StrRef::Bytes(b))),
             Some(Payload::Int(i)) => Ok(Some(StrRef::Int(i))),
@@ -370,6 +399,19 @@ impl<'a> Keys<'a> {
             self.fx.push(db, &[b"DEL", k.key]);
         }
         self.signal(k.key);
+    }
+
+    /// Is there a live key, for a command that is about to write? An expired one goes first.
+    #[inline]
+    pub fn live(&mut self, key: &[u8]) -> bool {
+        let k = self.hashed(key);
+        self.expire_now(k);
+        self.peek(key).is_some()
+    }
+
+    /// Does a key given this expiry vanish at once? Not where a primary decides about expiry, or decided already.
+    pub fn is_past(&self, at_ms: i64) -> bool {
+        at_ms <= self.now && !self.see_expired && !self.keep_expired
     }
 
     /// A collection for changing. It must not be left empty: see [`Keys::remove_if_empty`].
@@ -437,6 +479,58 @@ impl<'a> Keys<'a> {
         self.set_payload(k, Payload::Int(value), expiry);
     }
 
+    /// Overwrites a string from `offset` on, growing it (with zeros in a gap) where needed and creating it where
+    /// missing; its expiry stays. The key holds a string or nothing, and the caller has bounded the new length.
+    pub fn splice_string(&mut self, key: &[u8], offset: usize, bytes: &[u8]) {
+        let k = self.hashed(key);
+        let old = match self.table(k.hash).get_hashed(k.hash, key).map(EntryRef::payload) {
+            Some(Payload::Str(b)) => Some(StrRef::Bytes(b)),
+            Some(Payload::Int(i)) => Some(StrRef::Int(i)),
+            _ => None,
+        };
+        let mut new = Vec::with_capacity(offset + bytes.len());
+        if let Some(old) = old {
+            old.with(|b| new.extend_from_slice(b));
+        }
+        let end = offset + bytes.len();
+        if new.len() < end {
+            new.resize(end, 0);
+        }
+        new[offset..end].copy_from_slice(bytes);
+        self.set_string(key, &new, NewExpiry::Keep);
+    }
+
+    /// Changes an integer string (a missing key counts as 0) and returns what it became; its expiry stays. Where
+    /// there is an integer already, nothing is allocated.
+    #[inline]
+    pub fn update_int(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(i64) -> Result<i64, CmdError>,
+    ) -> Result<i64, CmdError> {
+        let k = self.hashed(key);
+        let (now, lru, see) = (self.now, self.lru(), self.see_expired);
+        let table = self.table(k.hash);
+        if let Some(e) = table.get_hashed(k.hash, key)
+            && let Payload::Int(old) = e.payload()
+            && (see || e.expire().is_none_or(|at| at > now))
+        {
+            let new = change(old)?;
+            let mut e = table.get_mut_hashed(k.hash, key).expect("found above");
+            e.overwrite(Payload::Int(new));
+            e.set_lru(lru);
+            return Ok(new);
+        }
+        let old = match self.string_to_change(key)? {
+            None => 0,
+            Some(StrRef::Int(i)) => i,
+            Some(StrRef::Bytes(b)) => crate::num::parse_i64(b).ok_or(CmdError::NOT_INT)?,
+        };
+        let new = change(old)?;
+        self.set_payload(k, Payload::Int(new), NewExpiry::Keep);
+        Ok(new)
+    }
+
     fn set_payload(&mut self, k: Hashed<'_>, new: Payload<'_>, expiry: NewExpiry) {
         let lru = self.lru();
         let (now, see) = (self.now, self.see_expired);
@@ -451,10 +545,13 @@ impl<'a> Keys<'a> {
                 expire = old.expire();
             }
             // Same shape and no cut that needs the old one: overwrite in place, allocate nothing.
-            if old.expire().is_none() && expire.is_none() && !table.unvisited(old) {
+            if old.expire().is_some() == expire.is_some() && !table.unvisited(old) {
                 let mut e = table.get_mut_hashed(k.hash, k.key).expect("found above");
                 if e.overwrite(new) {
                     e.set_lru(lru);
+                    if let Some(ms) = expire {
+                        e.set_expire_in_place(ms);
+                    }
                     return;
                 }
             }
@@ -481,6 +578,24 @@ impl<'a> Keys<'a> {
             return false;
         }
         self.table(k.hash).remove_hashed(k.hash, key)
+    }
+
+    /// As [`Keys::delete`], but nobody waits for a large collection to be freed.
+    pub fn unlink(&mut self, key: &[u8]) -> bool {
+        let k = self.hashed(key);
+        self.expire_now(k);
+        let table = self.table(k.hash);
+        let large = table.get_hashed(k.hash, key).is_some_and(|e| {
+            // What a cut still needs goes to the cut whole.
+            !table.unvisited(e) && matches!(e.payload(), Payload::Value(v) if v.len() > LAZY_FREE_ELEMENTS)
+        });
+        if !large {
+            return self.delete(key);
+        }
+        let entry = table.take(k.hash, key);
+        let exists = entry.is_some();
+        std::thread::spawn(move || drop(entry));
+        exists
     }
 
     /// Takes a live key's entry out of the keyspace (RENAME, MOVE).
@@ -568,7 +683,7 @@ impl<'a> Keys<'a> {
                 && let Some(cut) = &cut
             {
                 cut.adopt(table);
-            } else if table.len() > 10_000 {
+            } else if table.len() > LAZY_FREE_ELEMENTS {
                 // Freeing a million entries takes a tenth of a second: nobody should wait for it.
                 std::thread::spawn(move || drop(table));
             }

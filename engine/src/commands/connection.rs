@@ -1,7 +1,7 @@
 //! PING, ECHO, SELECT: what concerns the session alone.
 
+use super::keys::db_arg;
 use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
-use crate::keyspace::int_arg;
 use crate::resp::Reply;
 use crate::session::Session;
 
@@ -20,8 +20,7 @@ fn echo(_: &mut Session, a: &[&[u8]], out: &mut Reply<'_>) -> CmdResult {
 }
 
 fn select(s: &mut Session, a: &[&[u8]], out: &mut Reply<'_>) -> CmdResult {
-    let db = int_arg(a[1]).map_err(|_| CmdError::text("ERR value is not an integer or out of range"))?;
-    s.select(db)?;
+    s.select(db_arg(a[1])?)?;
     out.ok();
     Ok(())
 }
