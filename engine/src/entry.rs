@@ -240,6 +240,12 @@ impl<'a> EntryRef<'a> {
         EntryRef(p, PhantomData)
     }
 
+    /// The block's address, which an index beside a table may keep while the entry stays in the table.
+    #[inline]
+    pub(crate) fn as_raw(self) -> NonNull<Header> {
+        self.0
+    }
+
     #[inline]
     fn head(self) -> Header {
         // SAFETY: the pointer is a live header for 'a.
