@@ -79,6 +79,9 @@ impl CutSink for RdbEncoder {
             ValueView::ZSet(zset) => {
                 if let Some(table) = zset.table() {
                     self.table(meta, value_type::ZSET_2, table);
+                } else if let Some(pairs) = zset.listpack() {
+                    self.head(meta, value_type::ZSET_LISTPACK);
+                    self.string(pairs.as_bytes());
                 }
             }
         }

@@ -254,7 +254,7 @@ mod values {
                 set.table_mut().is_some_and(|table| !table.insert(Entry::unit(member)))
             }
             (Value::ZSet(zset), Element::Scored(member, score)) => {
-                zset.table_mut().is_some_and(|table| !table.insert(Entry::score(member, score)))
+                zset.insert_new(member, score, limits.zset())
             }
             _ => false,
         }
