@@ -209,8 +209,7 @@ impl<S: Source> RdbDecoder<S> {
                 (!set.is_empty()).then_some(Packed::Set(set))
             }
             value_type::HASH_LISTPACK => {
-                let (at, pairs) = self.listpack()?;
-                check_pairs(&pairs).map_err(|damage| damaged(at, damage))?;
+                let (_, pairs) = self.listpack()?;
                 (!pairs.is_empty()).then_some(Packed::Hash(pairs))
             }
             value_type::ZSET_LISTPACK => {

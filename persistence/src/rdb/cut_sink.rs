@@ -30,6 +30,11 @@ impl RdbEncoder {
         }
     }
 
+    fn packed(&mut self, meta: &EntryMeta<'_>, value_type: u8, bytes: &[u8]) {
+        self.head(meta, value_type);
+        self.string(bytes);
+    }
+
     fn table(&mut self, meta: &EntryMeta<'_>, value_type: u8, table: &Table) {
         self.head(meta, value_type);
         self.length(table.len() as u64);
@@ -66,16 +71,16 @@ impl CutSink for RdbEncoder {
                 self.length(list.node_count() as u64);
                 list.nodes().for_each(|node| self.node(node));
             }
-            ValueView::Hash(hash) => {
-                if let Some(table) = hash.table() {
-                    self.table(meta, value_type::HASH, table);
-                }
-            }
-            ValueView::Set(set) => {
-                if let Some(table) = set.table() {
-                    self.table(meta, value_type::SET, table);
-                }
-            }
+            ValueView::Hash(hash) => match (hash.listpack(), hash.table()) {
+                (Some(pairs), _) => self.packed(meta, value_type::HASH_LISTPACK, pairs.as_bytes()),
+                (None, Some(table)) => self.table(meta, value_type::HASH, table),
+                (None, None) => debug_assert!(false, "a hash in an encoding unknown here"),
+            },
+            ValueView::Set(set) => match (set.intset(), set.table()) {
+                (Some(members), _) => self.packed(meta, value_type::SET_INTSET, members.as_bytes()),
+                (None, Some(table)) => self.table(meta, value_type::SET, table),
+                (None, None) => debug_assert!(false, "a set in an encoding unknown here"),
+            },
             ValueView::ZSet(zset) => {
                 if let Some(table) = zset.table() {
                     self.table(meta, value_type::ZSET_2, table);

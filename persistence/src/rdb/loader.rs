@@ -179,12 +179,12 @@ impl RdbVisitor for EngineVisitor<'_> {
             return Ok(());
         }
         let lru = self.lru(key);
-        let value = values::from_packed(value, self.loader.limits());
+        let value = values::from_packed(value, self.loader.limits())?;
         let taken = self.loader.value(key.db, key.name, value, key.expire_at_ms, lru);
         self.taken(key.db, taken)
     }
 
-    fn begin(&mut self, key: &Key<'_>, kind: Kind, _count: u64) -> Result<(), Refusal> {
+    fn begin(&mut self, key: &Key<'_>, kind: Kind, count: u64) -> Result<(), Refusal> {
         debug_assert!(self.building.is_none(), "the one before was ended");
         let expired = self.expired(key);
         self.building = Some(Building {
@@ -192,12 +192,7 @@ impl RdbVisitor for EngineVisitor<'_> {
             key: key.name.to_vec(),
             expire_at_ms: key.expire_at_ms,
             lru: self.lru(key),
-            value: (!expired).then(|| match kind {
-                Kind::List => Value::List(List::new()),
-                Kind::Hash => Value::Hash(Hash::new()),
-                Kind::Set => Value::Set(Set::new()),
-                Kind::ZSet => Value::ZSet(ZSet::new()),
-            }),
+            value: (!expired).then(|| values::empty(kind, count, self.loader.limits())),
         });
         Ok(())
     }
@@ -234,6 +229,20 @@ mod values {
     use super::*;
     use sluice_engine::config::Limits;
 
+    /// An empty collection, large from the beginning if `count` says that it will be. The count may lie: it
+    /// makes the engine reserve a bounded room at most.
+    pub(super) fn empty(kind: Kind, count: u64, limits: &Limits) -> Value {
+        let count = count.min(RESERVE_MAX) as usize;
+        match kind {
+            Kind::List => Value::List(List::new()),
+            Kind::Hash if count > limits.hash().entries => Value::Hash(Hash::with_capacity(count)),
+            Kind::Hash => Value::Hash(Hash::new()),
+            Kind::Set if count > limits.intset() => Value::Set(Set::with_capacity(count)),
+            Kind::Set => Value::Set(Set::new()),
+            Kind::ZSet => Value::ZSet(ZSet::new()),
+        }
+    }
+
     /// Adds one element; false if its field or member was there, or it does not belong in the value.
     #[inline]
     pub(super) fn add(value: &mut Value, element: Element<'_>, limits: &Limits) -> bool {
@@ -246,13 +255,12 @@ mod values {
                 list.push_packed_node(node, NodeLimit::from_config(limits.list()));
                 true
             }
-            (Value::Hash(hash), Element::Field(field, value)) => {
-                let entry = Entry::string(field, value, None);
-                hash.table_mut().is_some_and(|table| !table.insert(entry))
+            (Value::Hash(hash), Element::Field(field, value)) if hash.table().is_some() => {
+                hash.insert_new(field, value)
             }
-            (Value::Set(set), Element::Member(member)) => {
-                set.table_mut().is_some_and(|table| !table.insert(Entry::unit(member)))
-            }
+            (Value::Hash(hash), Element::Field(field, value)) => hash.set(field, value, limits.hash()),
+            (Value::Set(set), Element::Member(member)) if set.table().is_some() => set.insert_new(member),
+            (Value::Set(set), Element::Member(member)) => set.add(member, limits.intset()),
             (Value::ZSet(zset), Element::Scored(member, score)) => {
                 zset.insert_new(member, score, limits.zset())
             }
@@ -261,34 +269,23 @@ mod values {
     }
 
     /// Takes a packed collection as it stands, if it is within the thresholds.
-    pub(super) fn from_packed(packed: Packed, limits: &Limits) -> Value {
-        let mut value;
-        let mut print = itoa::Buffer::new();
+    pub(super) fn from_packed(packed: Packed, limits: &Limits) -> Result<Value, Refusal> {
         match packed {
-            Packed::Hash(pairs) => {
-                value = Value::Hash(Hash::new());
-                let mut items = pairs.iter();
-                let mut print_value = itoa::Buffer::new();
-                while let (Some(field), Some(item)) = (items.next(), items.next()) {
-                    let (field, item) = (field.as_bytes(&mut print), item.as_bytes(&mut print_value));
-                    add(&mut value, Element::Field(field, item), limits);
-                }
-            }
+            Packed::Hash(pairs) => match Hash::from_listpack(pairs, limits.hash()) {
+                Ok(hash) => Ok(Value::Hash(hash)),
+                Err(error) => Err(error.to_string().into()),
+            },
+            Packed::Set(members) => Ok(Value::Set(Set::from_intset(members, limits.intset()))),
             Packed::ZSet(pairs) => {
-                value = Value::ZSet(ZSet::new());
+                let mut value = Value::ZSet(ZSet::new());
+                let mut print = itoa::Buffer::new();
                 let mut items = pairs.iter();
                 while let (Some(member), Some(score)) = (items.next(), items.next()) {
                     let score = score.to_f64().unwrap_or_default();
                     add(&mut value, Element::Scored(member.as_bytes(&mut print), score), limits);
                 }
-            }
-            Packed::Set(members) => {
-                value = Value::Set(Set::new());
-                for member in members.iter() {
-                    add(&mut value, Element::Member(print.format(member).as_bytes()), limits);
-                }
+                Ok(value)
             }
         }
-        value
     }
 }

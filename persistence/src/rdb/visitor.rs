@@ -49,13 +49,14 @@ pub enum Element<'a> {
     Scored(&'a [u8], f64),
 }
 
-/// A whole collection in an encoding that the engine shares. Not empty; every entry was checked,
-/// fields and members are different from each other.
+/// A whole collection in an encoding that the engine shares. Not empty, and every entry is well-formed; what the
+/// entries mean was not checked (that pairs are whole, fields differ, scores are numbers in order):
+/// the engine's `from_listpack` does that.
 #[derive(Debug)]
 pub enum Packed {
     /// Fields and values in turn.
     Hash(Listpack),
-    /// Members and scores in turn, in ascending order.
+    /// Members and scores in turn.
     ZSet(Listpack),
     /// A set of integers.
     Set(Intset),

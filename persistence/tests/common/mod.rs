@@ -84,18 +84,29 @@ impl RdbVisitor for Model {
     fn packed(&mut self, key: &Key<'_>, value: Packed) -> Result<(), Refusal> {
         let pairs = |listpack: &sluice_engine::encoding::Listpack| {
             let texts: Vec<_> = listpack.iter().map(|item| item.to_vec()).collect();
-            texts.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect::<Vec<_>>()
+            let (pairs, rest) = texts.as_chunks::<2>();
+            if rest.is_empty() { Ok(pairs.to_vec()) } else { Err(Refusal::from("half a pair")) }
         };
-        let plain = match &value {
-            Packed::Hash(listpack) => Plain::Hash(pairs(listpack).into_iter().collect()),
-            Packed::ZSet(listpack) => Plain::ZSet(
-                pairs(listpack)
-                    .into_iter()
-                    .map(|(member, score)| (member, String::from_utf8(score).unwrap().parse().unwrap()))
-                    .collect(),
-            ),
-            Packed::Set(intset) => Plain::Set(intset.iter().map(|n| n.to_string().into_bytes()).collect()),
+        let (repeated, plain) = match &value {
+            Packed::Hash(listpack) => {
+                let hash: BTreeMap<_, _> = pairs(listpack)?.into_iter().map(|[f, v]| (f, v)).collect();
+                (listpack.len() / 2 - hash.len(), Plain::Hash(hash))
+            }
+            Packed::ZSet(listpack) => {
+                let score = |text: Vec<u8>| sluice_engine::num::parse_f64(&text).ok_or("not a score");
+                let mut zset = BTreeMap::new();
+                for [member, text] in pairs(listpack)? {
+                    zset.insert(member, score(text)?);
+                }
+                (listpack.len() / 2 - zset.len(), Plain::ZSet(zset))
+            }
+            Packed::Set(intset) => {
+                (0, Plain::Set(intset.iter().map(|n| n.to_string().into_bytes()).collect()))
+            }
         };
+        if repeated > 0 {
+            return Err("a field or member twice".into());
+        }
         self.add(key, plain)
     }
     fn begin(&mut self, key: &Key<'_>, kind: Kind, _count: u64) -> Result<(), Refusal> {
