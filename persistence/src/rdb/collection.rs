@@ -12,8 +12,7 @@ use super::visitor::{Element, Kind, Packed, RdbVisitor, Refusal, Skipped};
 use super::ziplist::{Item, Ziplist};
 use super::zipmap::Zipmap;
 use super::{Damage, RdbError};
-use sluice_engine::encoding::{Intset, Listpack, LpValue};
-use std::collections::HashSet;
+use sluice_engine::encoding::{Intset, Listpack};
 
 /// Elements, or nodes, read before the decoder returns to its caller.
 const ELEMENTS_PER_STEP: u64 = 512;
@@ -213,11 +212,7 @@ impl<S: Source> RdbDecoder<S> {
                 (!pairs.is_empty()).then_some(Packed::Hash(pairs))
             }
             value_type::ZSET_LISTPACK => {
-                let (at, pairs) = self.listpack()?;
-                check_pairs(&pairs).map_err(|damage| damaged(at, damage))?;
-                if !check_scores(&pairs).map_err(|damage| damaged(at, damage))? {
-                    return self.unsorted(&pairs, visitor);
-                }
+                let (_, pairs) = self.listpack()?;
                 (!pairs.is_empty()).then_some(Packed::ZSet(pairs))
             }
             refused => return self.refuse(refused),
@@ -325,18 +320,6 @@ impl<S: Source> RdbDecoder<S> {
                 .try_for_each(|member| visitor.element(Element::Member(member.as_bytes(&mut print))))
         })
     }
-
-    /// A sorted set whose listpack is not in order, member by member.
-    fn unsorted(&mut self, pairs: &Listpack, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
-        let mut print = itoa::Buffer::new();
-        let mut items = pairs.iter();
-        self.tell(visitor, Kind::ZSet, pairs.len() / 2, |visitor| {
-            while let (Some(member), Some(score)) = (items.next(), items.next().and_then(|s| s.to_f64())) {
-                visitor.element(Element::Scored(member.as_bytes(&mut print), score))?;
-            }
-            Ok(())
-        })
-    }
 }
 
 fn text_of<'a>(item: Item<'a>, print: &'a mut itoa::Buffer) -> &'a [u8] {
@@ -344,46 +327,4 @@ fn text_of<'a>(item: Item<'a>, print: &'a mut itoa::Buffer) -> &'a [u8] {
         Item::Bytes(bytes) => bytes,
         Item::Int(value) => print.format(value).as_bytes(),
     }
-}
-
-/// Below this many, members are compared with each other: quicker than to hash them.
-const COMPARE_ALL: usize = 8;
-
-/// Checks that a listpack is pairs with different first halves.
-fn check_pairs(pairs: &Listpack) -> Result<(), Damage> {
-    let len = pairs.len();
-    if !len.is_multiple_of(2) {
-        return Err(Damage::new(0, "listpack of pairs with an odd count"));
-    }
-    let firsts = || pairs.iter().step_by(2);
-    let repeated = if len / 2 <= COMPARE_ALL {
-        firsts().enumerate().any(|(n, first)| firsts().take(n).any(|other| other == first))
-    } else {
-        let mut seen = HashSet::with_capacity(len / 2);
-        !firsts().all(|first| {
-            seen.insert(match first {
-                LpValue::Int(value) => (Some(value), &[][..]),
-                LpValue::Str(bytes) => (None, bytes),
-            })
-        })
-    };
-    if repeated { Err(Damage::new(0, "listpack of pairs with a field or member twice")) } else { Ok(()) }
-}
-
-/// Checks that every second element is a score, and returns whether the pairs ascend.
-fn check_scores(pairs: &Listpack) -> Result<bool, Damage> {
-    let mut items = pairs.iter();
-    let mut previous: Option<(f64, LpValue<'_>)> = None;
-    let mut ascending = true;
-    let (mut print, mut print_previous) = (itoa::Buffer::new(), itoa::Buffer::new());
-    while let (Some(member), Some(score)) = (items.next(), items.next()) {
-        let score = score.to_f64().filter(|score| !score.is_nan());
-        let score = score.ok_or(Damage::new(0, "listpack with a score that is not a number"))?;
-        if let Some((before, other)) = previous {
-            ascending &= before < score
-                || (before == score && other.as_bytes(&mut print_previous) < member.as_bytes(&mut print));
-        }
-        previous = Some((score, member));
-    }
-    Ok(ascending)
 }

@@ -81,14 +81,11 @@ impl CutSink for RdbEncoder {
                 (None, Some(table)) => self.table(meta, value_type::SET, table),
                 (None, None) => debug_assert!(false, "a set in an encoding unknown here"),
             },
-            ValueView::ZSet(zset) => {
-                if let Some(table) = zset.table() {
-                    self.table(meta, value_type::ZSET_2, table);
-                } else if let Some(pairs) = zset.listpack() {
-                    self.head(meta, value_type::ZSET_LISTPACK);
-                    self.string(pairs.as_bytes());
-                }
-            }
+            ValueView::ZSet(zset) => match (zset.listpack(), zset.table()) {
+                (Some(pairs), _) => self.packed(meta, value_type::ZSET_LISTPACK, pairs.as_bytes()),
+                (None, Some(table)) => self.table(meta, value_type::ZSET_2, table),
+                (None, None) => debug_assert!(false, "a sorted set in an encoding unknown here"),
+            },
         }
     }
 

@@ -1,13 +1,14 @@
 //! Puts what a decoder reads into an engine.
 
 use super::visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal, Skipped};
-use sluice_engine::entry::Entry;
 use sluice_engine::load::Loader;
 use sluice_engine::value::list::NodeLimit;
 use sluice_engine::value::{Hash, List, Set, Value, ZSet};
 
 /// Keys a stream may make us prepare room for in one database: a count in a stream is only a claim.
 const RESERVE_MAX: u64 = 1 << 24;
+/// The same for the elements of one collection.
+const RESERVE_ELEMENTS_MAX: u64 = 1 << 20;
 
 /// What a stream said beside its keys, and what was left out of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -232,14 +233,14 @@ mod values {
     /// An empty collection, large from the beginning if `count` says that it will be. The count may lie: it
     /// makes the engine reserve a bounded room at most.
     pub(super) fn empty(kind: Kind, count: u64, limits: &Limits) -> Value {
-        let count = count.min(RESERVE_MAX) as usize;
+        let count = count.min(RESERVE_ELEMENTS_MAX) as usize;
         match kind {
             Kind::List => Value::List(List::new()),
             Kind::Hash if count > limits.hash().entries => Value::Hash(Hash::with_capacity(count)),
             Kind::Hash => Value::Hash(Hash::new()),
             Kind::Set if count > limits.intset() => Value::Set(Set::with_capacity(count)),
             Kind::Set => Value::Set(Set::new()),
-            Kind::ZSet => Value::ZSet(ZSet::new()),
+            Kind::ZSet => Value::ZSet(ZSet::with_capacity(count, limits.zset())),
         }
     }
 
@@ -276,16 +277,10 @@ mod values {
                 Err(error) => Err(error.to_string().into()),
             },
             Packed::Set(members) => Ok(Value::Set(Set::from_intset(members, limits.intset()))),
-            Packed::ZSet(pairs) => {
-                let mut value = Value::ZSet(ZSet::new());
-                let mut print = itoa::Buffer::new();
-                let mut items = pairs.iter();
-                while let (Some(member), Some(score)) = (items.next(), items.next()) {
-                    let score = score.to_f64().unwrap_or_default();
-                    add(&mut value, Element::Scored(member.as_bytes(&mut print), score), limits);
-                }
-                Ok(value)
-            }
+            Packed::ZSet(pairs) => match ZSet::from_listpack(pairs, limits.zset()) {
+                Ok(zset) => Ok(Value::ZSet(zset)),
+                Err(error) => Err(error.to_string().into()),
+            },
         }
     }
 }
