@@ -339,6 +339,11 @@ impl std::fmt::Debug for Cut {
 
 impl Cut {
     pub(crate) fn begin(inner: &Arc<Inner>) -> Result<Cut, CutBusy> {
+        if inner.cut.lock().is_some() {
+            return Err(CutBusy);
+        }
+        // Shards before the slot, as everywhere: commands look at the slot with shards locked.
+        let mut shards: Vec<_> = inner.shards.iter().map(|s| s.lock()).collect();
         let mut slot = inner.cut.lock();
         if slot.is_some() {
             return Err(CutBusy);
@@ -355,7 +360,6 @@ impl Cut {
             log: inner.log.clone(),
         });
         let mut sizes = vec![(0u64, 0u64); inner.databases as usize];
-        let mut shards: Vec<_> = inner.shards.iter().map(|s| s.lock()).collect();
         for shard in &mut shards {
             for (db, table) in shard.dbs.iter_mut().enumerate() {
                 if !table.is_empty() {
@@ -372,8 +376,8 @@ impl Cut {
         let offset = inner.log.end();
         *slot = Some(shared.clone());
         inner.cut_active.store(true, Ordering::Release);
-        drop(shards);
         drop(slot);
+        drop(shards);
         Ok(Cut {
             inner: inner.clone(),
             shared,

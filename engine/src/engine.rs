@@ -439,6 +439,9 @@ impl Engine {
         {
             return Outcome::Stalled;
         }
+        if self.inner.cut_active.load(Ordering::Relaxed) {
+            self.hand_over_read_keys(&mut held, s.db, row.command, req.args);
+        }
         let now = if s.now_ms == 0 { now_ms() } else { s.now_ms };
         let start = out.len();
         let (db, resp3, from_primary) = (s.db, s.resp3, s.from_primary);
@@ -539,6 +542,22 @@ impl Engine {
             stall |= held.unvisited(index, db, h, args[at]);
         });
         stall
+    }
+
+    /// A write that reads one key to change another (COPY, SUNIONSTORE) needs both to be delivered before its effect
+    /// where cut and log share a stream. What it changes is handed over when it changes; here the rest follows.
+    fn hand_over_read_keys(&self, held: &mut Held<'_>, db: u32, command: &Command, args: &[&[u8]]) {
+        const CHANGE_EVERY_KEY: [&str; 6] = ["del", "unlink", "mset", "msetnx", "rename", "renamenx"];
+        if !command.flags.contains(crate::command::Flags::WRITE)
+            || matches!(command.keys, KeySpec::None | KeySpec::Range { first: 1, last: 1, .. })
+            || CHANGE_EVERY_KEY.contains(&command.name)
+        {
+            return;
+        }
+        command.keys.each(args, |at| {
+            let h = hash(args[at]);
+            held.hand_over(self.inner.shard_of(h), db, h, args[at]);
+        });
     }
 
     // ---- transactions ----
@@ -684,15 +703,17 @@ impl Engine {
             indexes.push(self.inner.shard_of(hash(&w.key)));
         }
         let mut held = if all { Held::All(self.inner.lock_all()) } else { self.lock_indexes(indexes) };
-        let stalled = self.inner.cut_active.load(Ordering::Relaxed)
-            && t.queued.iter().any(|q| {
-                let args: SmallVec<[&[u8]; 8]> = q.args.iter().map(Vec::as_slice).collect();
-                self.must_stall(&mut held, s.db, q.command.keys, &args)
+        if self.inner.cut_active.load(Ordering::Relaxed) {
+            if self.each_queued(&t, s.db, |db, q, args| self.must_stall(&mut held, db, q.command.keys, args))
+            {
+                drop(held);
+                s.transaction = Some(t);
+                return Outcome::Stalled;
+            }
+            self.each_queued(&t, s.db, |db, q, args| {
+                self.hand_over_read_keys(&mut held, db, q.command, args);
+                false
             });
-        if stalled {
-            drop(held);
-            s.transaction = Some(t);
-            return Outcome::Stalled;
         }
         let now = if s.now_ms == 0 { now_ms() } else { s.now_ms };
         let mut fx = std::mem::take(&mut s.fx);
@@ -725,6 +746,23 @@ impl Engine {
         self.unwatch(s);
         self.inner.calls[row.id].calls.fetch_add(1, Ordering::Relaxed);
         Outcome::Done
+    }
+
+    /// Calls `f` with the queued commands and the databases they will run in, until it returns true.
+    fn each_queued(
+        &self,
+        t: &Transaction,
+        mut db: u32,
+        mut f: impl FnMut(u32, &Queued, &[&[u8]]) -> bool,
+    ) -> bool {
+        t.queued.iter().any(|q| {
+            let args: SmallVec<[&[u8]; 8]> = q.args.iter().map(Vec::as_slice).collect();
+            if q.command.name == "select" {
+                let wanted = crate::num::parse_i64(args[1]).and_then(|n| u32::try_from(n).ok());
+                db = wanted.filter(|n| *n < self.inner.databases).unwrap_or(db);
+            }
+            f(db, q, &args)
+        })
     }
 
     fn exec_one(
@@ -777,7 +815,9 @@ impl Engine {
         let started = std::time::Instant::now();
         let mut removed = 0;
         for padded in &self.inner.shards {
-            if started.elapsed() >= budget {
+            // Expired keys a cut still needs would become pre-images: while its queue is full they can wait.
+            let full = || self.inner.cut.lock().as_ref().is_some_and(|c| c.is_full());
+            if started.elapsed() >= budget || (self.cut_in_progress() && full()) {
                 break;
             }
             let mut empty_dbs = 0;

@@ -815,6 +815,12 @@ pub fn syntax(ok: bool) -> CmdResult {
 }
 
 impl Held<'_> {
+    /// Hands a key's value to a running cut that has not delivered it.
+    pub(crate) fn hand_over(&mut self, index: usize, db: u32, hash: u64, key: &[u8]) {
+        // Looking it up for changing is what hands it over.
+        let _ = self.shard(index).dbs[db as usize].get_mut_hashed(hash, key);
+    }
+
     pub(crate) fn unvisited(&mut self, index: usize, db: u32, hash: u64, key: &[u8]) -> bool {
         let table = &self.shard(index).dbs[db as usize];
         table.get_hashed(hash, key).is_some_and(|e| table.unvisited(e))

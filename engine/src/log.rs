@@ -218,8 +218,7 @@ impl Log {
     }
 
     #[inline]
-    fn appended(&self, end: u64) {
-        self.end.store(end, Ordering::SeqCst);
+    fn wake(&self) {
         if self.waiting.load(Ordering::SeqCst)
             && self.waiting.swap(false, Ordering::SeqCst)
             && let Some(w) = self.waker.get()
@@ -280,9 +279,10 @@ impl Log {
         {
             i.trim();
         }
-        let end = i.end();
+        // Under the lock: of two appenders, the later one must not be overtaken by the earlier one's smaller end.
+        self.end.store(i.end(), Ordering::SeqCst);
         drop(i);
-        self.appended(end);
+        self.wake();
     }
 
     /// Appends bytes as they are: a primary's PING, or on a replica its primary's stream.
