@@ -46,8 +46,11 @@ table! {
         "Close the connection", quit;
 }
 
-/// Runs a row of this table.
+/// Runs a row of this table, or an admin command.
 pub(crate) fn run(conn: &mut Conn, row: Row, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    if let Some(flow) = crate::admin::run(conn, row.command.name, args, out) {
+        return flow;
+    }
     handler(row.command.name)(conn, args, out)
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports)]
 
+mod admin;
 mod args;
 mod clients;
 mod commands;

@@ -8,6 +8,11 @@
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
+/// Unix time in microseconds.
+pub(crate) fn unix_micros() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64)
+}
+
 /// A moment in the machine's time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LocalTime {

@@ -126,6 +126,7 @@ fn serve(config: Config) -> Result<(), String> {
         .shards(config.shards)
         .databases(config.databases as u32)
         .commands(commands::ROWS)
+        .commands(crate::admin::ROWS)
         .build();
     let (port, io_threads) = (config.port, config.io_threads);
     let server = Arc::new(Server {

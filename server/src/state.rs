@@ -114,6 +114,11 @@ pub(crate) struct Stats {
     pub(crate) errors: parking_lot::Mutex<std::collections::BTreeMap<String, u64>>,
     /// Commands executed during the last samples of 100 ms, for `instantaneous_ops_per_sec`.
     pub(crate) ops: parking_lot::Mutex<Samples>,
+    /// The same of bytes read and written, of all connections and of replication.
+    pub(crate) input_rate: parking_lot::Mutex<Samples>,
+    pub(crate) output_rate: parking_lot::Mutex<Samples>,
+    pub(crate) repl_input_rate: parking_lot::Mutex<Samples>,
+    pub(crate) repl_output_rate: parking_lot::Mutex<Samples>,
 }
 
 /// Error codes counted separately at most; Redis 7.0 has no limit, which let a script fill memory.
@@ -145,6 +150,15 @@ impl Samples {
 }
 
 impl Stats {
+    /// Takes one sample of every rate; called every 100 ms.
+    pub(crate) fn sample(&self) {
+        self.ops.lock().sample(self.commands_processed.get());
+        self.input_rate.lock().sample(self.net_input_bytes.get());
+        self.output_rate.lock().sample(self.net_output_bytes.get());
+        self.repl_input_rate.lock().sample(self.net_repl_input_bytes.get());
+        self.repl_output_rate.lock().sample(self.net_repl_output_bytes.get());
+    }
+
     /// Counts an error reply, `line` without the leading `-`.
     pub(crate) fn error(&self, line: &[u8]) {
         self.error_replies.bump();

@@ -144,7 +144,7 @@ pub(crate) const RESERVED_DESCRIPTORS: u64 = 32;
 /// Most threads `io-threads` accepts.
 pub(crate) const MAX_IO_THREADS: i128 = 128;
 /// Most shards a keyspace can be split into.
-pub(crate) const MAX_SHARDS: i128 = 1024;
+pub(crate) const MAX_SHARDS: i128 = sluice_engine::engine::MAX_SHARDS as i128;
 
 macro_rules! directives {
     ($($field:ident: $ty:ty = $default:expr, $names:literal, $spec:expr, $flags:expr, $support:ident;)*) => {

@@ -24,6 +24,11 @@ pub(crate) use file::{LoadError, Loaded, Loader};
 pub(crate) use values::{DisklessLoad, EvictionPolicy, Fsync, Guarded, LogLevel, ReplTransport, os_reason};
 pub(crate) use words::{quote, split as split_words};
 
+/// The word of a setting that is one of several.
+pub(crate) fn word<C: values::Choice>(choice: C) -> &'static str {
+    choice.word()
+}
+
 /// What follows a change of a setting. An error undoes the change and is shown to the client.
 pub(crate) type Hook = Box<dyn Fn(&Config) -> Result<(), String> + Send + Sync>;
 

@@ -1,0 +1,174 @@
+//! The memory section of INFO, and how memory is measured: what the allocator hands out (`used_memory`), what the
+//! kernel keeps resident for it, and the peak seen so far.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Sources, Text};
+use crate::config::SizeOrPercent;
+use crate::os;
+
+/// A reading of the allocator and the kernel, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// Handed out to the program.
+    pub(crate) used: u64,
+    /// In pages that hold something handed out.
+    pub(crate) active: u64,
+    /// Mapped by the allocator and backed by memory.
+    pub(crate) resident: u64,
+    /// Resident for the whole process.
+    pub(crate) rss: u64,
+    /// The most that was handed out at any reading.
+    pub(crate) peak: u64,
+    /// Handed out when the server had started and held no data.
+    pub(crate) startup: u64,
+}
+
+static PEAK: AtomicU64 = AtomicU64::new(0);
+static STARTUP: AtomicU64 = AtomicU64::new(0);
+
+impl Memory {
+    /// Reads the allocator now. The first reading is remembered as the one of the start.
+    pub(crate) fn now() -> Memory {
+        use tikv_jemalloc_ctl::{epoch, stats};
+        // A statistic that cannot be read shows as 0, and so does one of a build with another allocator.
+        let _ = epoch::advance();
+        let used = stats::allocated::read().unwrap_or(0) as u64;
+        let _ = STARTUP.compare_exchange(0, used, Ordering::Relaxed, Ordering::Relaxed);
+        let peak = PEAK.fetch_max(used, Ordering::Relaxed).max(used);
+        Memory {
+            used,
+            active: stats::active::read().unwrap_or(0) as u64,
+            resident: stats::resident::read().unwrap_or(0) as u64,
+            rss: os::resident_memory(),
+            peak,
+            startup: STARTUP.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A size as people read it, in Redis' form: `1.50M`.
+pub(crate) fn human(bytes: u64) -> String {
+    const UNITS: [(u64, char); 4] = [(1 << 40, 'T'), (1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'K')];
+    match UNITS.iter().find(|(size, _)| bytes >= *size) {
+        Some((size, unit)) => format!("{:.2}{unit}", bytes as f64 / *size as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
+fn ratio(of: u64, to: u64) -> String {
+    format!("{:.2}", if to == 0 { 0.0 } else { of as f64 / to as f64 })
+}
+
+fn percent(of: u64, to: u64) -> String {
+    format!("{:.2}%", if to == 0 { 0.0 } else { of as f64 * 100.0 / to as f64 })
+}
+
+/// Bytes beside the data itself: buffers of clients and the backlog, and what the program needed to start.
+pub(super) fn overhead(s: &Sources<'_>, m: &Memory) -> u64 {
+    let (normal, replicas) = client_bytes(s);
+    m.startup + s.engine.log().held_bytes() as u64 + normal + replicas
+}
+
+/// Buffers of (ordinary clients, replicas).
+fn client_bytes(s: &Sources<'_>) -> (u64, u64) {
+    s.clients.all().iter().fold((0, 0), |(normal, replicas), client| {
+        let bytes =
+            (client.input_bytes.load(Ordering::Relaxed) + client.output_bytes.load(Ordering::Relaxed)) as u64;
+        if client.is(crate::clients::kind::REPLICA) {
+            (normal, replicas + bytes)
+        } else {
+            (normal + bytes, replicas)
+        }
+    })
+}
+
+pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
+    let m = Memory::now();
+    let overhead = overhead(s, &m).min(m.used);
+    let dataset = m.used - overhead;
+    let net = m.used.saturating_sub(m.startup);
+    let (normal, replicas) = client_bytes(s);
+    let backlog = s.engine.log().held_bytes() as u64;
+    let system = os::system_memory();
+    t.section("Memory");
+    t.field("used_memory", m.used);
+    t.field("used_memory_human", human(m.used));
+    t.field("used_memory_rss", m.rss);
+    t.field("used_memory_rss_human", human(m.rss));
+    t.field("used_memory_peak", m.peak);
+    t.field("used_memory_peak_human", human(m.peak));
+    t.field("used_memory_peak_perc", percent(m.used, m.peak));
+    t.field("used_memory_overhead", overhead);
+    t.field("used_memory_startup", m.startup);
+    t.field("used_memory_dataset", dataset);
+    t.field("used_memory_dataset_perc", percent(dataset, net));
+    t.field("allocator_allocated", m.used);
+    t.field("allocator_active", m.active);
+    t.field("allocator_resident", m.resident);
+    t.field("total_system_memory", system);
+    t.field("total_system_memory_human", human(system));
+    // No scripts yet.
+    t.field("used_memory_lua", 0);
+    t.field("used_memory_vm_eval", 0);
+    t.field("used_memory_lua_human", "0B");
+    t.field("used_memory_scripts_eval", 0);
+    t.field("number_of_cached_scripts", 0);
+    t.field("number_of_functions", 0);
+    t.field("number_of_libraries", 0);
+    t.field("used_memory_vm_functions", 0);
+    t.field("used_memory_vm_total", 0);
+    t.field("used_memory_vm_total_human", "0B");
+    t.field("used_memory_functions", 0);
+    t.field("used_memory_scripts", 0);
+    t.field("used_memory_scripts_human", "0B");
+    t.field("maxmemory", s.config.maxmemory);
+    t.field("maxmemory_human", human(s.config.maxmemory));
+    t.field("maxmemory_policy", crate::config::word(s.config.maxmemory_policy));
+    t.field("allocator_frag_ratio", ratio(m.active, m.used));
+    t.field("allocator_frag_bytes", m.active.saturating_sub(m.used));
+    t.field("allocator_rss_ratio", ratio(m.resident, m.active));
+    t.field("allocator_rss_bytes", m.resident.saturating_sub(m.active));
+    t.field("rss_overhead_ratio", ratio(m.rss, m.resident));
+    t.field("rss_overhead_bytes", m.rss as i64 - m.resident as i64);
+    t.field("mem_fragmentation_ratio", ratio(m.rss, m.used));
+    t.field("mem_fragmentation_bytes", m.rss as i64 - m.used as i64);
+    t.field("mem_not_counted_for_evict", 0);
+    t.field("mem_replication_backlog", backlog);
+    t.field("mem_total_replication_buffers", backlog + replicas);
+    t.field("mem_clients_slaves", replicas);
+    t.field("mem_clients_normal", normal);
+    t.field("mem_cluster_links", 0);
+    t.field("mem_aof_buffer", 0);
+    t.field("mem_allocator", "jemalloc");
+    t.field("active_defrag_running", 0);
+    t.field("lazyfree_pending_objects", 0);
+    t.field("lazyfreed_objects", 0);
+}
+
+/// `maxmemory-clients` in bytes, 0 for none.
+#[allow(dead_code)]
+pub(crate) fn client_limit(config: &crate::config::Config) -> u64 {
+    match config.maxmemory_clients {
+        SizeOrPercent::Bytes(bytes) => bytes,
+        SizeOrPercent::Percent(share) => config.maxmemory / 100 * u64::from(share),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_as_in_redis() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (965_856, "943.22K"),
+            (25_276_502_016, "23.54G"),
+            (6_705_152, "6.39M"),
+        ] {
+            assert_eq!(human(bytes), text);
+        }
+    }
+}

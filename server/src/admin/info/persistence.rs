@@ -1,0 +1,108 @@
+//! The persistence section of INFO.
+
+use super::{Sources, Text};
+
+/// What is loading and saving, and how the last save went.
+#[derive(Clone, Debug)]
+pub(crate) struct PersistenceInfo {
+    /// The dataset is being loaded and cannot be used.
+    pub(crate) loading: bool,
+    /// A replica loads beside the data it serves.
+    pub(crate) async_loading: bool,
+    /// While loading: Unix seconds of the start, bytes in all and bytes loaded.
+    pub(crate) load_progress: Option<(u64, u64, u64)>,
+    /// Keys of the cut being saved: done and in all.
+    pub(crate) save_keys: (u64, u64),
+    /// Bytes of pre-images held now and at the most, which is what a cut costs in memory.
+    pub(crate) preimages: (u64, u64),
+    /// Changes since the last save that succeeded.
+    pub(crate) changes: u64,
+    /// A background save runs, since this many seconds.
+    pub(crate) saving_since: Option<u64>,
+    /// Unix seconds of the last save that succeeded.
+    pub(crate) last_save: u64,
+    /// The last background save succeeded.
+    pub(crate) last_ok: bool,
+    /// Seconds the last background save took.
+    pub(crate) last_seconds: Option<u64>,
+    /// Saves that succeeded.
+    pub(crate) saves: u64,
+    /// Keys loaded at the last load, and keys left out as expired.
+    pub(crate) loaded: (u64, u64),
+    /// The append-only file is on.
+    pub(crate) aof_enabled: bool,
+}
+
+impl Default for PersistenceInfo {
+    /// A server that has not saved yet, and has no reason to think it cannot.
+    fn default() -> Self {
+        PersistenceInfo {
+            loading: false,
+            async_loading: false,
+            load_progress: None,
+            save_keys: (0, 0),
+            preimages: (0, 0),
+            changes: 0,
+            saving_since: None,
+            last_save: 0,
+            last_ok: true,
+            last_seconds: None,
+            saves: 0,
+            loaded: (0, 0),
+            aof_enabled: false,
+        }
+    }
+}
+
+fn seconds(value: Option<u64>) -> i64 {
+    value.map_or(-1, |s| s as i64)
+}
+
+pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
+    let p = &s.persistence;
+    let (done, total) = p.save_keys;
+    t.section("Persistence");
+    t.flag("loading", p.loading);
+    t.flag("async_loading", p.async_loading);
+    // What copy-on-write costs a forking server, pre-images cost here.
+    t.field("current_cow_peak", p.preimages.1);
+    t.field("current_cow_size", p.preimages.0);
+    t.field("current_cow_size_age", 0);
+    let share = if total == 0 { 0.0 } else { done as f64 * 100.0 / total as f64 };
+    t.field("current_fork_perc", format!("{share:.2}"));
+    t.field("current_save_keys_processed", done);
+    t.field("current_save_keys_total", total);
+    t.field("rdb_changes_since_last_save", p.changes);
+    t.flag("rdb_bgsave_in_progress", p.saving_since.is_some());
+    t.field("rdb_last_save_time", p.last_save);
+    t.field("rdb_last_bgsave_status", if p.last_ok { "ok" } else { "err" });
+    t.field("rdb_last_bgsave_time_sec", seconds(p.last_seconds));
+    t.field("rdb_current_bgsave_time_sec", seconds(p.saving_since));
+    t.field("rdb_saves", p.saves);
+    t.field("rdb_last_cow_size", p.preimages.1);
+    t.field("rdb_last_load_keys_expired", p.loaded.1);
+    t.field("rdb_last_load_keys_loaded", p.loaded.0);
+    t.flag("aof_enabled", p.aof_enabled);
+    t.field("aof_rewrite_in_progress", 0);
+    t.field("aof_rewrite_scheduled", 0);
+    t.field("aof_last_rewrite_time_sec", -1);
+    t.field("aof_current_rewrite_time_sec", -1);
+    t.field("aof_last_bgrewrite_status", "ok");
+    t.field("aof_rewrites", 0);
+    t.field("aof_rewrites_consecutive_failures", 0);
+    t.field("aof_last_write_status", "ok");
+    t.field("aof_last_cow_size", 0);
+    t.field("module_fork_in_progress", 0);
+    t.field("module_fork_last_cow_size", 0);
+    if let Some((started, total, loaded)) = p.load_progress {
+        let share = if total == 0 { 0.0 } else { loaded as f64 * 100.0 / total as f64 };
+        let elapsed = (crate::os::unix_micros() / 1_000_000).saturating_sub(started);
+        let left = (elapsed * total.saturating_sub(loaded)).checked_div(loaded).unwrap_or(1);
+        t.field("loading_start_time", started);
+        t.field("loading_total_bytes", total);
+        t.field("loading_rdb_used_mem", 0);
+        t.field("loading_loaded_bytes", loaded);
+        t.field("loading_loaded_perc", format!("{share:.2}"));
+        t.field("loading_eta_seconds", left);
+    }
+}

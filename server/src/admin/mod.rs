@@ -1,0 +1,129 @@
+//! Admin commands: what clients ask of the server rather than of the data. INFO, CONFIG, CLIENT, COMMAND, DEBUG,
+//! HELLO and AUTH, MEMORY, SLOWLOG, LATENCY, ROLE and their like.
+//!
+//! Their rows ([`ROWS`]) are registered with the engine, which gives them back to the connection to run; [`run`]
+//! does. A handler works on the connection's state and writes one reply; it takes shard locks only through the
+//! engine and never waits for the network.
+
+mod acl;
+mod client;
+mod command;
+mod config;
+mod debug;
+mod digest;
+mod hello;
+pub(crate) mod info;
+mod latency;
+mod memory;
+mod reload;
+mod role;
+mod rows;
+pub(crate) mod shutdown;
+mod sources;
+
+use sluice_engine::command::{CmdError, CmdResult};
+use sluice_engine::resp::Reply;
+
+use crate::commands::Flow;
+use crate::conn::Conn;
+
+pub(crate) use rows::ROWS;
+
+/// What a handler comes to; its reply is written unless it failed.
+type Handled = Result<Flow, CmdError>;
+type Handler = fn(&mut Conn, &[&[u8]], &mut Reply<'_>) -> Handled;
+
+fn handler(name: &str) -> Option<Handler> {
+    Some(match name {
+        "info" => info_command,
+        "config" => config::run,
+        "client" => client::run,
+        "command" => command::run,
+        "debug" => debug::run,
+        "memory" => memory::run,
+        "latency" => latency::run,
+        "slowlog" => latency::slowlog,
+        "acl" => acl::run,
+        "auth" => hello::auth,
+        "hello" => hello::hello,
+        "reset" => hello::reset,
+        "time" => time,
+        "lastsave" => lastsave,
+        "role" => role::run,
+        _ => return None,
+    })
+}
+
+/// Runs the admin command `name`; `None` if it is none.
+pub(crate) fn run(conn: &mut Conn, name: &str, args: &[&[u8]], out: &mut Vec<u8>) -> Option<Flow> {
+    let handler = handler(name)?;
+    let (start, resp3) = (out.len(), conn.session.resp3);
+    let handled =
+        subcommand_check(name, args).and_then(|()| handler(conn, args, &mut Reply::new(out, resp3)));
+    Some(handled.unwrap_or_else(|error| {
+        out.truncate(start);
+        Reply::new(out, resp3).error(&error.0);
+        Flow::Next
+    }))
+}
+
+/// Refuses a subcommand that does not exist or has the wrong number of words.
+fn subcommand_check(name: &str, args: &[&[u8]]) -> CmdResult {
+    let all = rows::subcommands(name);
+    let Some(given) = args.get(1).filter(|_| !all.is_empty()) else {
+        return Ok(());
+    };
+    let Some(sub) = all.iter().find(|s| s.name.as_bytes().eq_ignore_ascii_case(given)) else {
+        return Err(unknown_subcommand(name, given));
+    };
+    let right = if sub.arity < 0 {
+        args.len() >= sub.arity.unsigned_abs() as usize
+    } else {
+        args.len() == sub.arity as usize
+    };
+    if right { Ok(()) } else { Err(CmdError::arity(&format!("{name}|{}", sub.name))) }
+}
+
+/// Bytes of a client's word that errors repeat.
+const SHOWN: usize = 128;
+
+fn shown(word: &[u8]) -> String {
+    String::from_utf8_lossy(&word[..word.len().min(SHOWN)]).into_owned()
+}
+
+fn unknown_subcommand(name: &str, given: &[u8]) -> CmdError {
+    format!("ERR unknown subcommand '{}'. Try {} HELP.", shown(given), name.to_uppercase()).into()
+}
+
+/// The subcommand in lower case, to match on. Longer than any subcommand means none.
+fn lower(word: &[u8]) -> Vec<u8> {
+    word[..word.len().min(SHOWN)].to_ascii_lowercase()
+}
+
+/// A reply of HELP: the command's own lines between the usual first and last ones.
+fn help(command: &str, lines: &[&str], out: &mut Reply<'_>) {
+    out.array(lines.len() + 3);
+    out.simple(&format!("{command} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    lines.iter().for_each(|line| out.simple(line));
+    out.simple("HELP");
+    out.simple("    Prints this help.");
+}
+
+fn info_command(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+    let config = conn.server.config.load();
+    out.verbatim(&info::info(&conn.server.info_sources(&config), &args[1..]));
+    Ok(Flow::Next)
+}
+
+fn time(_: &mut Conn, _: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+    let now = crate::os::unix_micros();
+    out.array(2);
+    out.bulk_int((now / 1_000_000) as i64);
+    out.bulk_int((now % 1_000_000) as i64);
+    Ok(Flow::Next)
+}
+
+fn lastsave(conn: &mut Conn, _: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+    out.int(conn.server.persist.last_save.load(std::sync::atomic::Ordering::Relaxed) as i64);
+    Ok(Flow::Next)
+}

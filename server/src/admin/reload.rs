@@ -1,0 +1,53 @@
+//! DEBUG RELOAD: save the data to a file and load it again, which proves that a save loses nothing.
+
+use sluice_engine::command::{CmdError, CmdResult};
+use sluice_persistence::{LoadOptions, SaveOptions, load, save};
+
+use super::lower;
+use crate::state::Server;
+
+pub(super) fn run(server: &Server, options: &[&[u8]]) -> CmdResult {
+    let (mut saves, mut keeps, mut merges) = (true, false, false);
+    for option in options {
+        match lower(option).as_slice() {
+            b"nosave" => saves = false,
+            b"noflush" => keeps = true,
+            b"merge" => merges = true,
+            _ => {
+                return Err(CmdError::text(
+                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                ));
+            }
+        }
+    }
+    if keeps && !merges {
+        return Err(CmdError::text("ERR DEBUG RELOAD NOFLUSH is supported together with MERGE only"));
+    }
+    let config = server.config.load();
+    let path = config.dir.join(&config.dbfilename);
+    if saves {
+        let how = SaveOptions {
+            checksum: config.rdbchecksum,
+            compression: config.rdbcompression,
+            ..SaveOptions::default()
+        };
+        let done =
+            save(&server.engine, &server.storage, &path, &how, &mut |_| std::ops::ControlFlow::Continue(()));
+        done.map_err(|e| CmdError::from(format!("ERR Error saving the RDB dump: {e}")))?;
+    }
+    // A loader beside the live data: should loading fail, nothing has changed.
+    let mut loader = if keeps { server.engine.loader() } else { server.engine.staging_loader() };
+    let now = (!server.is_replica()).then(sluice_engine::now_ms);
+    let how = LoadOptions { checksum: config.rdbchecksum, drop_expired_before: now };
+    match load(&mut loader, &*server.storage, &path, &how) {
+        Ok(_) => {
+            loader.finish();
+            crate::log!(Warning, "DB reloaded by DEBUG RELOAD");
+            Ok(())
+        }
+        Err(e) => {
+            crate::log!(Warning, "DEBUG RELOAD: {e}");
+            Err(CmdError::text("ERR Error trying to load the RDB dump, check server logs."))
+        }
+    }
+}
