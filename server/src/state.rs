@@ -112,6 +112,8 @@ pub(crate) struct Stats {
     pub(crate) writes_processed: Counter,
     /// Replies by error code (`ERR`, `WRONGTYPE`...), for `errorstats`.
     pub(crate) errors: parking_lot::Mutex<std::collections::BTreeMap<String, u64>>,
+    /// Calls of subcommands (`config|get`...), for `commandstats`.
+    pub(crate) subcommands: crate::admin::SubcommandStats,
     /// Commands executed during the last samples of 100 ms, for `instantaneous_ops_per_sec`.
     pub(crate) ops: parking_lot::Mutex<Samples>,
     /// The same of bytes read and written, of all connections and of replication.

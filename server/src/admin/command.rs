@@ -143,7 +143,7 @@ fn details(c: &Command, out: &mut Reply<'_>) {
     out.int(i64::from(c.arity));
     simple_set(flags.names(), "", out);
     [first, last, step].into_iter().for_each(|n| out.int(n));
-    let extra = if container && c.name != "client" { "" } else { c.categories };
+    let extra = if container { "" } else { c.categories };
     simple_set(categories(flags, extra).into_iter(), "@", out);
     out.set(0);
     key_specs(flags, if container { &KeySpec::None } else { &c.keys }, out);

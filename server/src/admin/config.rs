@@ -43,6 +43,7 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
 fn reset_stat(conn: &Conn) {
     use std::sync::atomic::Ordering::Relaxed;
     conn.server.stats.reset();
+    conn.server.stats.subcommands.reset();
     let engine = &conn.server.engine;
     engine.reset_shard_stats();
     for row in engine.commands() {

@@ -21,13 +21,15 @@ mod rows;
 pub(crate) mod shutdown;
 mod sources;
 
+use std::time::Instant;
+
 use sluice_engine::command::{CmdError, CmdResult};
 use sluice_engine::resp::Reply;
 
 use crate::commands::Flow;
 use crate::conn::Conn;
 
-pub(crate) use rows::ROWS;
+pub(crate) use rows::{ROWS, SubcommandStats};
 
 /// What a handler comes to; its reply is written unless it failed.
 type Handled = Result<Flow, CmdError>;

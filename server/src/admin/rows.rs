@@ -1,5 +1,8 @@
 //! The rows of the admin commands, and the subcommands of those that have some.
 
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
 use sluice_engine::command::{Command, Flags, KeySpec, Run};
 
 const ANYTIME: Flags = Flags::LOADING.union(Flags::STALE);
@@ -84,6 +87,45 @@ const fn sub(name: &'static str, arity: i32, flags: Flags) -> Subcommand {
     Subcommand { name, arity, flags }
 }
 
+/// How often a subcommand was called, for `commandstats`.
+#[derive(Default, Debug)]
+pub(crate) struct SubcommandStats(Mutex<BTreeMap<(&'static str, &'static str), Calls>>);
+
+/// Counters of one subcommand.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Calls {
+    /// Times it ran, and how long in all.
+    pub(crate) calls: u64,
+    /// Microseconds in all.
+    pub(crate) micros: u64,
+    /// Times it had the wrong number of words.
+    pub(crate) rejected: u64,
+    /// Times it replied an error.
+    pub(crate) failed: u64,
+}
+
+impl SubcommandStats {
+    /// Counts one call.
+    pub(crate) fn note(&self, command: &'static str, sub: &'static str, change: impl FnOnce(&mut Calls)) {
+        change(self.0.lock().entry((command, sub)).or_default());
+    }
+
+    /// The counters of a command's subcommands.
+    pub(crate) fn of(&self, command: &str) -> Vec<(&'static str, Calls)> {
+        self.0
+            .lock()
+            .iter()
+            .filter(|((c, _), _)| *c == command)
+            .map(|((_, sub), calls)| (*sub, *calls))
+            .collect()
+    }
+
+    /// CONFIG RESETSTAT.
+    pub(crate) fn reset(&self) {
+        self.0.lock().clear();
+    }
+}
+
 /// The subcommands of a command; empty for one that has none.
 pub(crate) fn subcommands(name: &str) -> &'static [Subcommand] {
     match name {
@@ -97,6 +139,14 @@ pub(crate) fn subcommands(name: &str) -> &'static [Subcommand] {
         "object" => OBJECT,
         _ => &[],
     }
+}
+
+/// The command and subcommand that `args` name, if they name one.
+pub(crate) fn find(command: &str, args: &[&[u8]]) -> Option<(&'static str, &'static str)> {
+    let row = ROWS.iter().find(|row| row.name == command)?;
+    let given = args.get(1)?;
+    let sub = subcommands(row.name).iter().find(|s| s.name.as_bytes().eq_ignore_ascii_case(given))?;
+    Some((row.name, sub.name))
 }
 
 const CONFIG: &[Subcommand] = &[

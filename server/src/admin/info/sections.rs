@@ -139,19 +139,29 @@ pub(super) fn modules(_: &Sources<'_>, t: &mut Text) {
 pub(super) fn commandstats(s: &Sources<'_>, t: &mut Text) {
     t.section("Commandstats");
     for row in s.engine.commands() {
-        let stats = s.engine.command_stats(row.id);
-        let [calls, nanos, rejected, failed] =
-            [&stats.calls, &stats.nanos, &stats.rejected, &stats.failed].map(|c| c.load(Ordering::Relaxed));
-        if calls + rejected + failed == 0 {
-            continue;
+        let name = row.command.name;
+        let subcommands = s.stats.subcommands.of(name);
+        for (sub, c) in &subcommands {
+            command_line(t, &format!("{name}|{sub}"), [c.calls, c.micros * 1000, c.rejected, c.failed]);
         }
-        let usec = nanos / 1000;
-        let mean = if calls == 0 { 0.0 } else { nanos as f64 / 1000.0 / calls as f64 };
-        t.field(
-            &format!("cmdstat_{}", row.command.name),
-            format!("calls={calls},usec={usec},usec_per_call={mean:.2},rejected_calls={rejected},failed_calls={failed}"),
-        );
+        let stats = s.engine.command_stats(row.id);
+        let counts =
+            [&stats.calls, &stats.nanos, &stats.rejected, &stats.failed].map(|c| c.load(Ordering::Relaxed));
+        if subcommands.is_empty() && counts[0] + counts[2] + counts[3] > 0 {
+            command_line(t, name, counts);
+        }
     }
+}
+
+fn command_line(t: &mut Text, name: &str, [calls, nanos, rejected, failed]: [u64; 4]) {
+    let mean = if calls == 0 { 0.0 } else { nanos as f64 / 1000.0 / calls as f64 };
+    t.field(
+        &format!("cmdstat_{name}"),
+        format!(
+            "calls={calls},usec={},usec_per_call={mean:.2},rejected_calls={rejected},failed_calls={failed}",
+            nanos / 1000
+        ),
+    );
 }
 
 pub(super) fn errorstats(s: &Sources<'_>, t: &mut Text) {
