@@ -79,6 +79,22 @@ impl<'a> Held<'a> {
         }
     }
 
+    #[inline]
+    fn shard_ref(&self, index: usize) -> &Shard {
+        match self {
+            Held::One(i, g) => {
+                debug_assert_eq!(*i, index, "a command touches only the keys of its key spec");
+                g
+            }
+            Held::Some(v) => {
+                let at = v.binary_search_by_key(&index, |x| x.0);
+                &v[at.expect("a command touches only the keys of its key spec")].1
+            }
+            Held::All(v) => &v[index],
+            Held::None => unreachable!("a command without keys does not touch the keyspace"),
+        }
+    }
+
     fn each(&mut self, mut f: impl FnMut(usize, &mut Shard)) {
         match self {
             Held::None => {}
@@ -372,6 +388,37 @@ impl<'a> Keys<'a> {
             Some(Payload::Value(v)) => T::from_value(v).map(Some).ok_or(CmdError::WRONG_TYPE),
             Some(_) => Err(CmdError::WRONG_TYPE),
         }
+    }
+
+    /// A collection that a command may be about to change: an expired one goes first, nothing is counted as a hit,
+    /// and nothing is handed to a cut yet.
+    pub fn read_to_change<T: Collection + 'static>(&mut self, key: &[u8]) -> Result<Option<&T>, CmdError> {
+        let k = self.hashed(key);
+        self.expire_now(k);
+        match self.peek(key).map(EntryRef::payload) {
+            None => Ok(None),
+            Some(Payload::Value(v)) => T::from_value(v).map(Some).ok_or(CmdError::WRONG_TYPE),
+            Some(_) => Err(CmdError::WRONG_TYPE),
+        }
+    }
+
+    /// Several collections for reading, side by side; `None` stands for a key that does not exist.
+    pub fn read_all<T: Collection + 'static>(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<&T>>, CmdError> {
+        // First as single reads, with all that goes with them; then the shards stay as they are.
+        let mut found: SmallVec<[bool; 8]> = SmallVec::new();
+        for key in keys {
+            found.push(self.read::<T>(key)?.is_some());
+        }
+        let this = &*self;
+        let get = |(key, found): (&&[u8], bool)| {
+            let h = hash(key);
+            let shard = this.held.shard_ref(this.inner.shard_of(h));
+            match shard.dbs[this.db as usize].get_hashed(h, key).filter(|_| found)?.payload() {
+                Payload::Value(v) => T::from_value(v),
+                _ => None,
+            }
+        };
+        Ok(keys.iter().zip(found).map(get).collect())
     }
 
     // ---- writing ----

@@ -4,6 +4,7 @@
 //! and allocates nothing for up to eight arguments. [`Reply`] writes straight into the output buffer, in RESP2 or
 //! RESP3 as the session chose. Limits: [`MAX_ARGS`], [`MAX_INLINE`], and the bulk length the caller passes.
 
+use crate::encoding::LpValue;
 use smallvec::SmallVec;
 
 /// Most arguments of a command: Redis' 1024 * 1024 limit of a multi bulk request for clients.
@@ -291,6 +292,15 @@ impl<'a> Reply<'a> {
     pub fn bulk_int(&mut self, n: i64) {
         let mut b = itoa::Buffer::new();
         self.bulk(b.format(n).as_bytes());
+    }
+
+    /// A bulk string holding an element of a collection.
+    #[inline]
+    pub fn element(&mut self, v: LpValue<'_>) {
+        match v {
+            LpValue::Int(i) => self.bulk_int(i),
+            LpValue::Str(s) => self.bulk(s),
+        }
     }
 
     /// Text: a verbatim string (`txt`) in RESP3, a bulk string in RESP2 (INFO, CLIENT LIST).

@@ -1,8 +1,12 @@
 //! The built-in commands, one file a family, one function a command, one row a command in the table.
 
 pub(crate) mod connection;
+pub(crate) mod hash;
 pub(crate) mod keys;
 pub(crate) mod list;
+pub(crate) mod random;
+pub(crate) mod scan;
+pub(crate) mod set;
 pub(crate) mod string;
 pub(crate) mod transaction;
 
@@ -12,8 +16,10 @@ use crate::command::Command;
 #[rustfmt::skip]
 pub(crate) const ALL: &[&[Command]] = &[
     connection::COMMANDS,
+    hash::COMMANDS,
     keys::COMMANDS,
     list::COMMANDS,
+    set::COMMANDS,
     string::COMMANDS,
     transaction::COMMANDS,
 ];

@@ -70,6 +70,11 @@ impl LongDouble {
         Self::round(negative, bits, exponent, sticky)
     }
 
+    /// Is it one of the infinities?
+    pub fn is_infinite(self) -> bool {
+        matches!(self.kind, Kind::Infinite)
+    }
+
     /// The sum, or `None` where Redis answers "increment would produce NaN or Infinity".
     pub fn checked_add(self, other: Self) -> Option<Self> {
         let (Kind::Finite { mantissa: m1, exponent: e1 }, Kind::Finite { mantissa: m2, exponent: e2 }) =

@@ -3,6 +3,8 @@
 //! The first member that is not an integer, or one past `set-max-intset-entries`, moves all members to a [`Table`],
 //! for good. Changes in the table go through the table's own methods, where a running cut takes its pre-images.
 
+pub mod algebra;
+
 use super::hash::{MAX_RESERVE, table_memory};
 use crate::encoding::{Intset, LpValue};
 use crate::entry::Entry;
@@ -144,6 +146,14 @@ impl Set {
         match &mut self.0 {
             Repr::Ints(s) => parse_i64(member).is_some_and(|i| s.remove(i)),
             Repr::Table(t) => t.remove(member),
+        }
+    }
+
+    /// As [`Set::remove`], of another collection's element.
+    pub fn remove_value(&mut self, member: LpValue<'_>) -> bool {
+        match (&mut self.0, member) {
+            (Repr::Ints(s), LpValue::Int(i)) => s.remove(i),
+            _ => self.remove(member.as_bytes(&mut itoa::Buffer::new())),
         }
     }
 
