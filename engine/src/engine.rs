@@ -771,7 +771,7 @@ impl Engine {
         row: Row,
         args: &[&[u8]],
         cx: &mut Ctx<'_>,
-        external: &mut dyn FnMut(Row, &[&[u8]], &mut Ctx<'_>),
+        external: ExternalInExec<'_>,
     ) {
         let start = cx.out.raw().len();
         let db = cx.keys.db;

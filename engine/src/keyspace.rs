@@ -22,10 +22,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// More elements than this are freed on a thread of their own.
 const LAZY_FREE_ELEMENTS: usize = 10_000;
 
+/// A database and a key in it.
+pub(crate) type WatchedKey = (u32, Box<[u8]>);
+
 /// A part of the keyspace behind one lock.
 pub struct Shard {
     pub(crate) dbs: Vec<Table>,
-    pub(crate) watched: HashMap<(u32, Box<[u8]>), Vec<Arc<AtomicBool>>>,
+    pub(crate) watched: HashMap<WatchedKey, Vec<Arc<AtomicBool>>>,
     pub(crate) stats: ShardStats,
     /// Where the active expiry goes on: database and hash position.
     pub(crate) expire_cursor: (usize, u64),
