@@ -221,6 +221,21 @@ fn a_crash_at_any_operation_leaves_the_old_file_or_the_new_one() {
 }
 
 #[test]
+fn a_slow_disk_slows_saving_and_loading() {
+    let throttle = Throttle::new(20_000_000, Duration::ZERO);
+    let memory = Memory::new();
+    let storage: Arc<dyn Storage> = Arc::new(Throttled::new(memory.clone(), throttle));
+    let engine = engine_of(20_000, 150);
+    let saved = save_to(&engine, &storage).unwrap();
+    let at_least = Duration::from_secs_f64(saved.bytes as f64 / 20e6);
+    assert!(saved.elapsed >= at_least, "{saved:?}");
+    let other = Engine::default();
+    let loaded = load(&mut other.loader(), &storage, Path::new(PATH), &LoadOptions::default()).unwrap();
+    assert_eq!(loaded.report.keys, 20_000);
+    assert!(loaded.elapsed >= at_least, "{loaded:?}");
+}
+
+#[test]
 fn a_save_can_be_stopped() {
     let memory = Memory::new();
     let storage: Arc<dyn Storage> =

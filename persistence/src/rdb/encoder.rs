@@ -14,8 +14,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The Redis version the stream claims to be written by; some tools look at it.
 pub const REDIS_VERSION: &str = "7.0.15";
 
-/// Space reserved for a chunk that was not given back.
+/// Most and least space reserved for a chunk; one larger entry makes it grow.
 const CHUNK: usize = 1 << 20;
+const CHUNK_MIN: usize = 4 << 10;
 /// More than any entry has beside its key and value: opcodes, expiry, lengths.
 const OVERHEAD: usize = 64;
 /// LRU clocks count seconds in this many bits (`LRU_BITS` in `server.h`).
@@ -97,7 +98,7 @@ impl RdbEncoder {
     /// Begins a stream with its header and aux fields.
     pub fn new(options: EncoderOptions) -> Self {
         let mut encoder = Self {
-            buffer: Vec::with_capacity(CHUNK),
+            buffer: Vec::with_capacity(CHUNK_MIN),
             db: None,
             checksum: options.checksum.then(Checksum::new),
             compressor: options.compression.then(Compressor::new),
@@ -138,9 +139,9 @@ impl RdbEncoder {
         self.keys
     }
 
-    /// Takes what is pending.
+    /// Takes what is pending. The next chunk gets as much memory at first as this one took.
     pub fn take(&mut self) -> Vec<u8> {
-        let mut chunk = Vec::with_capacity(CHUNK);
+        let mut chunk = Vec::with_capacity(self.buffer.len().clamp(CHUNK_MIN, CHUNK));
         self.swap(&mut chunk);
         chunk
     }
