@@ -14,7 +14,7 @@
 #![allow(unsafe_code)]
 
 use crate::value::Value;
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -41,6 +41,8 @@ const KIND_VALUE: u8 = 2;
 const KIND_SCORE: u8 = 3;
 const KIND_UNIT: u8 = 4;
 const FLAG_EXPIRE: u8 = 1;
+/// The string was edited in place: `OBJECT ENCODING` calls it raw, whatever its length.
+const FLAG_RAW: u8 = 2;
 
 /// What an entry holds beside its key.
 #[derive(Clone, Copy, Debug)]
@@ -166,12 +168,13 @@ impl Entry {
         };
         let mut copy = copy;
         copy.as_mut().set_lru(e.lru());
+        copy.as_mut().set_raw(e.is_raw());
         copy
     }
 
     /// The same content under another key and expiry; the collection inside moves.
     pub(crate) fn rekeyed(self, key: &[u8], expire: Option<i64>) -> Entry {
-        let lru = self.as_ref().lru();
+        let (lru, raw) = (self.as_ref().lru(), self.as_ref().is_raw());
         let mut new = match self.as_ref().payload() {
             Payload::Str(v) => Entry::string(key, v, expire),
             Payload::Int(v) => Entry::int(key, v, expire),
@@ -182,7 +185,35 @@ impl Entry {
             }
         };
         new.as_mut().set_lru(lru);
+        new.as_mut().set_raw(raw);
         new
+    }
+
+    /// Overwrites a string from `offset` on. The block grows where needed, in place where the allocator can; a gap
+    /// is filled with zeros. Everything else about the entry stays.
+    pub(crate) fn splice(self, offset: usize, bytes: &[u8]) -> Entry {
+        let old = self.as_ref().head();
+        assert!(old.kind == KIND_STR, "only strings are edited");
+        let old_len = old.vlen as usize;
+        let new_len = old_len.max(offset + bytes.len());
+        assert!(new_len <= MAX_STRING_LEN, "value over 4 GiB");
+        let new = Header { vlen: new_len as u32, flags: old.flags | FLAG_RAW, ..old };
+        let base = self.into_raw().as_ptr().cast::<u8>();
+        // SAFETY: `base` was allocated with layout(&old) and is owned here; layout(&new) has the same alignment and a
+        // valid size. The value is the block's last new_len bytes, and all writes stay within them.
+        unsafe {
+            let base = if new_len == old_len { base } else { realloc(base, layout(&old), block_size(&new)) };
+            if base.is_null() {
+                handle_alloc_error(layout(&new));
+            }
+            base.cast::<Header>().write(new);
+            let value = base.add(block_size(&new) - new_len);
+            if offset > old_len {
+                value.add(old_len).write_bytes(0, offset - old_len);
+            }
+            value.add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            Entry(NonNull::new_unchecked(base.cast()))
+        }
     }
 
     /// Takes the collection out, or `None` where the entry holds something else.
@@ -320,6 +351,12 @@ impl<'a> EntryRef<'a> {
         self.head().lru
     }
 
+    /// Was this string edited in place?
+    #[inline]
+    pub fn is_raw(self) -> bool {
+        self.head().flags & FLAG_RAW != 0
+    }
+
     /// Bytes of the block, without what a collection owns.
     pub fn block_bytes(self) -> usize {
         block_size(&self.head())
@@ -375,6 +412,12 @@ impl<'a> EntryMut<'a> {
         unsafe { self.0.as_mut().lru = lru }
     }
 
+    fn set_raw(&mut self, raw: bool) {
+        // SAFETY: exclusive borrow of a live header.
+        let head = unsafe { self.0.as_mut() };
+        head.flags = if raw { head.flags | FLAG_RAW } else { head.flags & !FLAG_RAW };
+    }
+
     /// Overwrites the expiry in place; false where the block has no room for one.
     pub(crate) fn set_expire_in_place(&mut self, ms: i64) -> bool {
         if self.as_ref().head().flags & FLAG_EXPIRE == 0 {
@@ -400,6 +443,9 @@ impl<'a> EntryMut<'a> {
                 _ => return false,
             }
         }
+        if head.flags & FLAG_RAW != 0 {
+            self.set_raw(false);
+        }
         true
     }
 }
@@ -422,6 +468,23 @@ mod tests {
         }
         assert!(matches!(Entry::score(b"m", 1.5).as_ref().payload(), Payload::Score(s) if s == 1.5));
         assert!(matches!(Entry::unit(b"m").as_ref().payload(), Payload::Unit));
+    }
+
+    #[test]
+    fn splicing_keeps_everything_around_the_edit() {
+        for expire in [None, Some(7)] {
+            let e = Entry::string(b"key", b"value", expire).splice(3, b"id");
+            assert!(matches!(e.as_ref().payload(), Payload::Str(b"valid")));
+            let e = e.splice(7, b"!").splice(8, b"").splice(8, &[b'x'; 1000]);
+            let Payload::Str(s) = e.as_ref().payload() else { panic!("a string") };
+            assert_eq!(&s[..10], b"valid\0\0!xx");
+            assert_eq!((s.len(), e.as_ref().key(), e.as_ref().expire()), (1008, b"key".as_slice(), expire));
+            assert!(e.as_ref().is_raw());
+            let mut e = e.rekeyed(b"other", Some(9));
+            assert!(e.as_ref().is_raw());
+            assert!(e.as_mut().overwrite(Payload::Str(&[b'y'; 1008])));
+            assert!(!e.as_ref().is_raw());
+        }
     }
 
     #[test]

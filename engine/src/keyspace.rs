@@ -533,21 +533,24 @@ impl<'a> Keys<'a> {
     /// missing; its expiry stays. The key holds a string or nothing, and the caller has bounded the new length.
     pub fn splice_string(&mut self, key: &[u8], offset: usize, bytes: &[u8]) {
         let k = self.hashed(key);
-        let old = match self.table(k.hash).get_hashed(k.hash, key).map(EntryRef::payload) {
-            Some(Payload::Str(b)) => Some(StrRef::Bytes(b)),
-            Some(Payload::Int(i)) => Some(StrRef::Int(i)),
-            _ => None,
-        };
-        let mut new = Vec::with_capacity(offset + bytes.len());
-        if let Some(old) = old {
-            old.with(|b| new.extend_from_slice(b));
+        let lru = self.lru();
+        if self.table(k.hash).splice(k.hash, key, offset, bytes, lru) {
+            return;
         }
-        let end = offset + bytes.len();
-        if new.len() < end {
-            new.resize(end, 0);
+        match self.table(k.hash).get_hashed(k.hash, key).map(EntryRef::payload) {
+            // An integer becomes text first.
+            Some(Payload::Int(i)) => {
+                self.set_payload(k, Payload::Str(itoa::Buffer::new().format(i).as_bytes()), NewExpiry::Keep);
+            }
+            _ => self.set_payload(k, Payload::Str(b""), NewExpiry::Keep),
         }
-        new[offset..end].copy_from_slice(bytes);
-        self.set_string(key, &new, NewExpiry::Keep);
+        self.table(k.hash).splice(k.hash, key, offset, bytes, lru);
+    }
+
+    /// Sets a string as [`Keys::set_string`] does, but keeps it as text even where it spells an integer.
+    pub fn set_text(&mut self, key: &[u8], value: &[u8], expiry: NewExpiry) {
+        let k = self.hashed(key);
+        self.set_payload(k, Payload::Str(value), expiry);
     }
 
     /// Changes an integer string (a missing key counts as 0) and returns what it became; its expiry stays. Where

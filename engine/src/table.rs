@@ -429,6 +429,23 @@ impl Table {
         true
     }
 
+    /// Edits a string (see `Entry::splice`); false where the key holds none.
+    pub(crate) fn splice(&mut self, hash: u64, key: &[u8], offset: usize, bytes: &[u8], lru: u32) -> bool {
+        if !matches!(self.get_hashed(hash, key).map(EntryRef::payload), Some(Payload::Str(_))) {
+            return false;
+        }
+        // Looked up for changing, so that a cut gets its pre-image. The block may move, hence the slot is refilled.
+        if let Some(mut e) = self.get_mut_hashed(hash, key) {
+            e.set_lru(lru);
+        }
+        let seg = self.segment_mut(hash).expect("the key was found above");
+        let i = seg.find(hash, key).expect("the key was found above");
+        let entry = seg.take(i).splice(offset, bytes);
+        seg.put(i, hash, entry);
+        seg.count += 1;
+        true
+    }
+
     fn split(&mut self, hash: u64) {
         // SAFETY: live segment owned by self.
         let old_ptr = self.segment_ptr(hash);

@@ -450,7 +450,7 @@ fn swapdb(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 /// The name of a value's encoding.
 pub(crate) fn encoding(e: EntryRef<'_>) -> &'static str {
     match e.payload() {
-        Payload::Str(s) if s.len() <= EMBSTR_MAX => "embstr",
+        Payload::Str(s) if s.len() <= EMBSTR_MAX && !e.is_raw() => "embstr",
         Payload::Str(_) => "raw",
         Payload::Int(_) | Payload::Score(_) | Payload::Unit => "int",
         Payload::Value(Value::List(_)) => "quicklist",

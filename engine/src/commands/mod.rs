@@ -3,6 +3,7 @@
 pub(crate) mod connection;
 pub(crate) mod hash;
 pub(crate) mod keys;
+pub(crate) mod lcs;
 pub(crate) mod list;
 pub(crate) mod random;
 pub(crate) mod scan;
@@ -18,6 +19,7 @@ pub(crate) const ALL: &[&[Command]] = &[
     connection::COMMANDS,
     hash::COMMANDS,
     keys::COMMANDS,
+    lcs::COMMANDS,
     list::COMMANDS,
     set::COMMANDS,
     string::COMMANDS,

@@ -324,10 +324,13 @@ fn check_length(keys: &Keys<'_>, len: usize) -> CmdResult {
 fn append(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let old = cx.keys.string_to_change(a[1])?.map(StrRef::len);
     let len = old.unwrap_or(0).saturating_add(a[2].len());
-    if old.is_some() {
-        check_length(&cx.keys, len)?;
+    match old {
+        None => cx.keys.set_string(a[1], a[2], NewExpiry::Clear),
+        Some(end) => {
+            check_length(&cx.keys, len)?;
+            cx.keys.splice_string(a[1], end, a[2]);
+        }
     }
-    cx.keys.splice_string(a[1], old.unwrap_or(0), a[2]);
     cx.changed(a[1]);
     cx.out.int(len as i64);
     Ok(())
@@ -387,7 +390,7 @@ fn incrbyfloat(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let sum = old.checked_add(by).ok_or(CmdError::text("ERR increment would produce NaN or Infinity"))?;
     let mut text = Vec::with_capacity(32);
     sum.write(&mut text);
-    cx.keys.set_string(a[1], &text, NewExpiry::Keep);
+    cx.keys.set_text(a[1], &text, NewExpiry::Keep);
     cx.changed(a[1]);
     cx.propagate(&[b"SET", a[1], &text, b"KEEPTTL"]);
     cx.out.bulk(&text);
