@@ -46,6 +46,22 @@ pub struct Packed {
 }
 
 impl Limits {
+    /// Takes over the settings of another engine.
+    pub fn copy_from(&self, other: &Limits) {
+        let pairs = [
+            (&self.hash_max_listpack_entries, &other.hash_max_listpack_entries),
+            (&self.hash_max_listpack_value, &other.hash_max_listpack_value),
+            (&self.set_max_intset_entries, &other.set_max_intset_entries),
+            (&self.zset_max_listpack_entries, &other.zset_max_listpack_entries),
+            (&self.zset_max_listpack_value, &other.zset_max_listpack_value),
+            (&self.max_string, &other.max_string),
+        ];
+        for (to, from) in pairs {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.list_max_listpack_size.store(other.list(), Ordering::Relaxed);
+    }
+
     /// The hash's limits.
     pub fn hash(&self) -> Packed {
         Packed {

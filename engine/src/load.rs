@@ -44,6 +44,27 @@ impl Engine {
         Loader { engine: self.clone(), staging, loaded: 0 }
     }
 
+    /// Replaces this engine's data by `other`'s, at once and without logging it; watchers learn of it, and a running
+    /// cut keeps what it still has to deliver. Both must have been built with the same shards and databases.
+    ///
+    /// # Panics
+    /// Where they were not.
+    pub fn adopt(&self, other: Engine) {
+        assert_eq!(self.shards(), other.shards(), "engines of one shape");
+        assert_eq!(self.databases(), other.databases(), "engines of one shape");
+        let old = self.exclusive(0, &mut Vec::new(), |cx| {
+            cx.propagate_nothing();
+            for db in 0..cx.keys.databases() {
+                cx.keys.flush_db(db);
+                cx.keys.each_table(db, |shard, table| {
+                    std::mem::swap(table, &mut other.inner.shards[shard].lock().dbs[db as usize]);
+                });
+            }
+            other
+        });
+        drop(old);
+    }
+
     /// Empties every database without logging it: before a full sync is loaded.
     pub fn clear(&self) {
         self.exclusive(0, &mut Vec::new(), |cx| {

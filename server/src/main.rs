@@ -8,6 +8,7 @@ mod clients;
 mod commands;
 mod config;
 mod conn;
+mod cron;
 mod logging;
 mod net;
 mod os;

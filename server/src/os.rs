@@ -78,6 +78,18 @@ pub(crate) fn cpu_time(of: Usage) -> (Duration, Duration) {
     (time(usage.ru_stime), time(usage.ru_utime))
 }
 
+/// Lowers this thread's priority: work that may take a while must leave the processor to whoever serves clients.
+/// Best effort.
+pub(crate) fn background_priority() {
+    // SAFETY: changes a scheduling attribute of the calling thread (Linux takes 0 for it), touches no memory.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, BACKGROUND_NICE);
+    }
+}
+
+/// Niceness of background threads.
+const BACKGROUND_NICE: i32 = 10;
+
 /// Raises the limit of open descriptors to `wanted` as far as the system lets us; returns the limit in force.
 pub(crate) fn raise_descriptor_limit(wanted: u64) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -1,6 +1,21 @@
 //! Snapshots: SAVE, BGSAVE, save points, loading at start.
+//!
+//! A snapshot is a cut written through [`Storage`](sluice_persistence::storage::Storage): no fork, so SAVE differs
+//! from BGSAVE only in who waits for it.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use crate::config::os_reason;
+use crate::state::{Server, gate, unix_seconds};
+use sluice_persistence::{LoadOptions, SaveOptions};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long SAVE waits before it asks again for the one cut there may be.
+const CUT_RETRY: Duration = Duration::from_millis(5);
+/// A save point that failed is tried again after this many seconds, as in Redis.
+const RETRY_SECONDS: u64 = 5;
 
 /// The state of saving, as INFO's `persistence` section shows it.
 #[derive(Default)]
@@ -23,11 +38,191 @@ pub(crate) struct Persistence {
     pub(crate) changes_at_save: AtomicU64,
     /// Good saves since the start.
     pub(crate) saves: AtomicU64,
-    /// Bytes of pre-images during the last save's cut.
-    pub(crate) last_preimage_bytes: AtomicU64,
     /// Loading: bytes in all, bytes read, keys loaded, start in Unix seconds.
     pub(crate) loading_total: AtomicU64,
     pub(crate) loading_done: AtomicU64,
     pub(crate) loading_keys: AtomicU64,
     pub(crate) loading_since: AtomicU64,
+}
+
+/// Changes since the last good save.
+pub(crate) fn dirty(server: &Server) -> u64 {
+    server.engine.changes().saturating_sub(server.persist.changes_at_save.load(Ordering::Relaxed))
+}
+
+/// The data is what was just loaded: nothing is unsaved, as far as save points care.
+pub(crate) fn clean_now(server: &Server) {
+    server.persist.changes_at_save.store(server.engine.changes(), Ordering::Relaxed);
+    server.persist.last_save.store(unix_seconds(), Ordering::Relaxed);
+}
+
+/// A promoted replica counts changes from here.
+pub(crate) fn dirty_from_now(server: &Server) {
+    server.persist.changes_at_save.fetch_min(server.engine.changes(), Ordering::Relaxed);
+}
+
+/// A load began; `total` bytes, 0 if unknown.
+pub(crate) fn loading_began(server: &Server, total: u64) {
+    let p = &server.persist;
+    p.loading_total.store(total, Ordering::Relaxed);
+    p.loading_done.store(0, Ordering::Relaxed);
+    p.loading_keys.store(0, Ordering::Relaxed);
+    p.loading_since.store(unix_seconds(), Ordering::Relaxed);
+}
+
+/// How snapshots are written now.
+pub(crate) fn save_options(server: &Server) -> SaveOptions {
+    let c = server.config.load();
+    SaveOptions {
+        checksum: c.rdbchecksum,
+        compression: c.rdbcompression,
+        used_memory: crate::os::resident_memory(),
+        replication_id: server
+            .engine
+            .log()
+            .is_active()
+            .then(|| server.repl.state.lock().replid().as_str().to_owned()),
+        ..SaveOptions::default()
+    }
+}
+
+fn path(server: &Server) -> PathBuf {
+    let c = server.config.load();
+    c.dir.join(&c.dbfilename)
+}
+
+/// Writes a snapshot and waits for it.
+pub(crate) fn save_now(server: &Server) -> Result<(), String> {
+    let began = Instant::now();
+    let p = &server.persist;
+    p.last_try.store(unix_seconds(), Ordering::Relaxed);
+    p.began_ms.store(sluice_engine::now_ms() as u64, Ordering::Relaxed);
+    let cut = loop {
+        match server.engine.begin_cut() {
+            Ok(cut) => break cut,
+            Err(_) => std::thread::sleep(CUT_RETRY),
+        }
+    };
+    let changes = server.engine.changes();
+    let options = save_options(server);
+    let saved = sluice_persistence::save_cut(cut, &server.storage, &path(server), &options, &mut |_| {
+        ControlFlow::Continue(())
+    });
+    p.began_ms.store(0, Ordering::Relaxed);
+    p.last_seconds.store(began.elapsed().as_secs() as i64, Ordering::Relaxed);
+    match saved {
+        Ok(stats) => {
+            p.last_failed.store(false, Ordering::Relaxed);
+            p.last_save.store(unix_seconds(), Ordering::Relaxed);
+            p.changes_at_save.store(changes, Ordering::Relaxed);
+            p.saves.fetch_add(1, Ordering::Relaxed);
+            update_gate(server);
+            crate::log!(Notice, "DB saved on disk: {} keys, {} bytes", stats.keys, stats.bytes);
+            Ok(())
+        }
+        Err(e) => {
+            p.last_failed.store(true, Ordering::Relaxed);
+            update_gate(server);
+            crate::log!(Warning, "Failed saving the DB: {e}");
+            Err(e.to_string())
+        }
+    }
+}
+
+/// Recomputes the gate of `stop-writes-on-bgsave-error`.
+pub(crate) fn update_gate(server: &Server) {
+    let c = server.config.load();
+    let failed = server.persist.last_failed.load(Ordering::Relaxed);
+    server.set_gate(gate::MISCONF, failed && c.stop_writes_on_bgsave_error && !c.save.0.is_empty());
+}
+
+/// Starts a snapshot on a thread of its own; false where one is running.
+pub(crate) fn bgsave(server: &Arc<Server>) -> bool {
+    if server.persist.bgsave_running.swap(true, Ordering::AcqRel) {
+        return false;
+    }
+    let owner = server.clone();
+    let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || {
+        crate::os::background_priority();
+        let result = save_now(&owner);
+        owner.persist.bgsave_running.store(false, Ordering::Release);
+        match result {
+            Ok(()) => crate::log!(Notice, "Background saving terminated with success"),
+            Err(_) => crate::log!(Warning, "Background saving error"),
+        }
+    });
+    match spawned {
+        Ok(_) => crate::log!(Notice, "Background saving started"),
+        Err(e) => {
+            server.persist.bgsave_running.store(false, Ordering::Release);
+            server.persist.last_failed.store(true, Ordering::Relaxed);
+            crate::log!(Warning, "Can't save in background: {e}");
+        }
+    }
+    true
+}
+
+/// Save points and scheduled saves.
+pub(crate) fn cron(server: &Arc<Server>) {
+    let p = &server.persist;
+    if p.bgsave_running.load(Ordering::Acquire) || server.is_loading() {
+        return;
+    }
+    if p.bgsave_scheduled.swap(false, Ordering::AcqRel) {
+        bgsave(server);
+        return;
+    }
+    let (changes, now) = (dirty(server), unix_seconds());
+    let age = now.saturating_sub(p.last_save.load(Ordering::Relaxed));
+    let failed = p.last_failed.load(Ordering::Relaxed);
+    let may_try = !failed || now.saturating_sub(p.last_try.load(Ordering::Relaxed)) > RETRY_SECONDS;
+    let config = server.config.load();
+    if let Some(point) = config.save.0.iter().find(|s| changes >= s.changes && age > s.seconds)
+        && may_try
+    {
+        crate::log!(Notice, "{} changes in {} seconds. Saving...", point.changes, point.seconds);
+        bgsave(server);
+    }
+}
+
+/// Loads the snapshot there is. A damaged one stops the start: nothing is overwritten.
+pub(crate) fn load_at_start(server: &Arc<Server>) -> Result<(), String> {
+    server.persist.last_save.store(unix_seconds(), Ordering::Relaxed);
+    server.persist.last_seconds.store(-1, Ordering::Relaxed);
+    let path = path(server);
+    match server.storage.exists(&path) {
+        Ok(true) => {}
+        Ok(false) => return Ok(()),
+        Err(e) => return Err(format!("Can't look for '{}': {}", path.display(), os_reason(&e))),
+    }
+    load_file(server, &path)
+}
+
+/// Loads a file into the empty live keyspace.
+pub(crate) fn load_file(server: &Server, path: &std::path::Path) -> Result<(), String> {
+    loading_began(server, server.storage.len(path).unwrap_or(0));
+    server.set_gate(gate::LOADING, true);
+    let config = server.config.load();
+    let replica = config.replicaof.0.is_some();
+    let options = LoadOptions {
+        checksum: config.rdbchecksum,
+        drop_expired_before: (!replica).then(sluice_engine::now_ms),
+    };
+    let mut loader = server.engine.loader();
+    let result = sluice_persistence::load(&mut loader, &*server.storage, path, &options);
+    let keys = loader.finish();
+    server.set_gate(gate::LOADING, false);
+    match result {
+        Ok(stats) => {
+            server.persist.loading_keys.store(keys, Ordering::Relaxed);
+            clean_now(server);
+            crate::log!(
+                Notice,
+                "DB loaded from disk: {:.3} seconds, {keys} keys",
+                stats.elapsed.as_secs_f64()
+            );
+            Ok(())
+        }
+        Err(e) => Err(format!("Fatal error loading the DB: {e}. Exiting.")),
+    }
 }

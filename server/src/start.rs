@@ -2,14 +2,13 @@
 
 use crate::args::{self, Invocation};
 use crate::config::{Config, ConfigHandle};
-use crate::persist::Persistence;
+use crate::persist::{self, Persistence};
 use crate::repl::Replication;
 use crate::slowlog::Slowlog;
 use crate::state::{Server, Stats};
-use crate::{commands, logging, net, os};
+use crate::{commands, cron, logging, net, os, repl};
 use sluice_engine::Engine;
 use sluice_persistence::storage::{Disk, Storage, Throttle, Throttled};
-use sluice_transport::state::ReplicationState;
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -135,7 +134,7 @@ fn serve(config: Config) -> Result<(), String> {
         config: ConfigHandle::new(config),
         stats: Stats::default(),
         clients: Default::default(),
-        repl: Replication { state: parking_lot::Mutex::new(ReplicationState::new()) },
+        repl: Replication::new(),
         persist: Persistence::default(),
         slowlog: Slowlog::default(),
         run_id: sluice_transport::replid::ReplId::random().as_str().to_owned(),
@@ -143,6 +142,8 @@ fn serve(config: Config) -> Result<(), String> {
         gate: AtomicU32::new(0),
         port,
         shutdown: tokio::sync::Notify::new(),
+        acks: tokio::sync::Notify::new(),
+        ending: Default::default(),
         active_expire: AtomicBool::new(true),
     });
     follow(&server)?;
@@ -162,15 +163,25 @@ fn serve(config: Config) -> Result<(), String> {
     }
     let (to, from) = mpsc::unbounded_channel();
     workers.push(to);
+    let grown = server.repl.grown.clone();
+    server.engine.log().set_waker(move || grown.notify_waiters());
+    persist::load_at_start(&server)?;
+    let primary = server.config.load().replicaof.0.clone();
+    if let Some((host, port)) = primary {
+        repl::follow(&server, host, port);
+    }
     logging::ready();
     runtime()?.block_on(async {
         for l in listeners {
             tokio::spawn(net::accept(server.clone(), l, workers.clone()));
         }
+        tokio::spawn(cron::run(server.clone()));
+        tokio::spawn(cron::signals(server.clone()));
         tokio::select! {
             () = net::worker(server.clone(), from) => {}
             () = server.shutdown.notified() => {}
         }
     });
+    crate::log!(Warning, "Sluice is now ready to exit, bye bye...");
     Ok(())
 }

@@ -42,6 +42,10 @@ pub(crate) struct Server {
     /// The port that is really bound.
     pub(crate) port: u16,
     pub(crate) shutdown: tokio::sync::Notify,
+    /// Notified when a replica acknowledged something (WAIT).
+    pub(crate) acks: tokio::sync::Notify,
+    /// How SHUTDOWN or a signal asked to end.
+    pub(crate) ending: parking_lot::Mutex<Ending>,
     pub(crate) active_expire: std::sync::atomic::AtomicBool,
 }
 
@@ -64,6 +68,17 @@ impl Server {
     pub(crate) fn is_loading(&self) -> bool {
         self.gate.load(Ordering::Acquire) & gate::LOADING != 0
     }
+}
+
+/// How the server is to end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ending {
+    /// Save first: `None` saves where save points are configured.
+    pub(crate) save: Option<bool>,
+    /// Do not wait for replicas to catch up.
+    pub(crate) now: bool,
+    /// Leave even if saving fails.
+    pub(crate) force: bool,
 }
 
 /// Unix time in seconds.

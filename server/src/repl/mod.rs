@@ -1,29 +1,164 @@
-//! Replication: the primary's side, the replica's side, and what INFO shows of both.
+//! Replication: what the two sides share, and the commands that steer them.
+//!
+//! - [`primary`]: replicas attached to this server, the delay window, full syncs on threads of their own, the
+//!   steady stream on each connection's task;
+//! - [`link`]: the connection to our primary, on a thread of its own.
+//!
+//! The protocol's logic is in the transport crate; here are its drivers.
 
-use crate::conn::Conn;
-use crate::state::Server;
-use bytes::BytesMut;
+pub(crate) mod commands;
+pub(crate) mod link;
+pub(crate) mod primary;
+mod source;
+
+pub(crate) use primary::{Attach, serve_replica};
+
+use crate::state::{Server, gate};
+use link::LinkHandle;
 use parking_lot::Mutex;
+use primary::Replicas;
+use sluice_transport::replid::ReplId;
 use sluice_transport::state::ReplicationState;
-use tokio::net::TcpStream;
-
-/// A connection that asked to become a replica.
-pub(crate) struct Attach;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The state of replication.
 pub(crate) struct Replication {
     pub(crate) state: Mutex<ReplicationState>,
+    pub(crate) replicas: Mutex<Replicas>,
+    /// Woken when the log grew while a replica waits for it.
+    pub(crate) grown: Arc<tokio::sync::Notify>,
+    /// The link to our primary, on a replica.
+    pub(crate) link: Mutex<Option<LinkHandle>>,
+    /// What the last full sync served cost.
+    pub(crate) last_sync: Mutex<Option<SyncSummary>>,
+    /// Replicas that were given up because they lagged beyond their limit, and the like.
+    pub(crate) dropped: AtomicU64,
+    /// Full syncs may begin (not while shutting down).
+    pub(crate) open: AtomicBool,
+}
+
+/// What INFO's `sync` section shows.
+#[derive(Clone, Debug)]
+pub(crate) struct SyncSummary {
+    pub(crate) report: sluice_transport::fullsync::SyncReport,
+    pub(crate) format: sluice_transport::primary::schedule::Format,
+    pub(crate) running: bool,
+    pub(crate) preimage_bytes: u64,
+    pub(crate) preimage_peak: u64,
 }
 
 impl Replication {
-    pub(crate) fn forget(&self, _server: &Server, _client: u64) {}
+    pub(crate) fn new() -> Replication {
+        Replication {
+            state: Mutex::new(ReplicationState::new()),
+            replicas: Mutex::new(Replicas::default()),
+            grown: Arc::new(tokio::sync::Notify::new()),
+            link: Mutex::new(None),
+            last_sync: Mutex::new(None),
+            dropped: AtomicU64::new(0),
+            open: AtomicBool::new(true),
+        }
+    }
+
+    /// A connection ended.
+    pub(crate) fn forget(&self, server: &Arc<Server>, client: u64) {
+        let mut r = self.replicas.lock();
+        r.schedule.leave(client);
+        let gone = r.map.remove(&client);
+        drop(r);
+        if let Some(gone) = gone {
+            crate::log!(Notice, "Connection with replica {} lost.", gone.name);
+            primary::update_good(server);
+        }
+    }
+
+    /// Ends the connections of all replicas: their copies no longer follow from ours.
+    pub(crate) fn disconnect_replicas(&self) {
+        for r in self.replicas.lock().map.values() {
+            r.client.kill();
+        }
+    }
 }
 
-pub(crate) async fn serve_replica(
-    _conn: &mut Conn,
-    _stream: &TcpStream,
-    _input: BytesMut,
-    _attach: Attach,
-) -> std::io::Result<()> {
-    Ok(())
+/// Makes this server a replica of `host:port`.
+pub(crate) fn follow(server: &Arc<Server>, host: String, port: u16) {
+    let old = server.repl.link.lock().take();
+    if let Some(old) = old {
+        old.stop();
+    }
+    {
+        let mut state = server.repl.state.lock();
+        state.become_replica();
+    }
+    server.engine.set_replica(true);
+    crate::logging::set_role(crate::logging::Role::Replica);
+    server.config.edit(|c| c.replicaof.0 = Some((host.clone(), port)));
+    update_gates(server);
+    // A connected replica of ours must learn the new history from us once we know it.
+    server.repl.disconnect_replicas();
+    *server.repl.link.lock() = Some(LinkHandle::start(server, host, port));
+    update_gates(server);
+}
+
+/// Makes this server a primary.
+pub(crate) fn promote(server: &Arc<Server>) {
+    let Some(old) = server.repl.link.lock().take() else { return };
+    old.stop();
+    // The link's thread is gone: nothing appends to the log but clients, and they are still refused.
+    server.engine.log().forget_selection();
+    server.repl.state.lock().promote(server.engine.log().end());
+    server.engine.set_replica(false);
+    crate::logging::set_role(crate::logging::Role::Primary);
+    server.config.edit(|c| c.replicaof.0 = None);
+    server.repl.disconnect_replicas();
+    update_gates(server);
+    crate::persist::dirty_from_now(server);
+}
+
+/// Recomputes the gates that depend on role and link.
+pub(crate) fn update_gates(server: &Server) {
+    let config = server.config.load();
+    let link = server.repl.link.lock();
+    let replica = link.is_some();
+    let up = link.as_ref().is_some_and(|l| l.shared.is_up());
+    drop(link);
+    server.set_gate(gate::READONLY, replica && config.replica_read_only);
+    server.set_gate(gate::STALE, replica && !up && !config.replica_serve_stale_data);
+}
+
+/// The current replication id.
+pub(crate) fn replid(server: &Server) -> ReplId {
+    server.repl.state.lock().replid()
+}
+
+/// True on a replica.
+pub(crate) fn is_replica(server: &Server) -> bool {
+    server.repl.link.lock().is_some()
+}
+
+/// True where `repl-diskless-load` lets this server load straight from the socket now.
+pub(crate) fn loads_from_socket(server: &Server) -> Option<LoadWay> {
+    use crate::config::DisklessLoad;
+    let empty = server.engine.db_sizes().iter().all(|(keys, _)| *keys == 0);
+    match server.config.load().repl_diskless_load {
+        DisklessLoad::Disabled => None,
+        DisklessLoad::OnEmptyDb if empty => Some(LoadWay::Live),
+        DisklessLoad::OnEmptyDb => None,
+        DisklessLoad::Swapdb => Some(LoadWay::Swap),
+    }
+}
+
+/// How a payload is loaded without a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoadWay {
+    /// Into the emptied keyspace.
+    Live,
+    /// Into a keyspace beside the live one, which it replaces when complete.
+    Swap,
+}
+
+/// Counter access for INFO.
+pub(crate) fn dropped(server: &Server) -> u64 {
+    server.repl.dropped.load(Ordering::Relaxed)
 }

@@ -1,0 +1,105 @@
+//! What happens by time: expiry, replication timers, save points, idle clients, signals, the end.
+
+use crate::state::{Ending, Server};
+use crate::{persist, repl};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often the timers are looked at.
+const PERIOD: Duration = Duration::from_millis(100);
+/// Time the active expiry may take each period.
+const EXPIRE_BUDGET: Duration = Duration::from_millis(2);
+
+/// Runs for as long as the server does.
+pub(crate) async fn run(server: Arc<Server>) {
+    let mut tick = tokio::time::interval(PERIOD);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut turn = 0u64;
+    loop {
+        tick.tick().await;
+        turn += 1;
+        if server.active_expire.load(Ordering::Relaxed) && !server.is_loading() {
+            server.engine.expire_cycle(EXPIRE_BUDGET);
+        }
+        server.stats.ops.lock().sample(server.stats.commands_processed.get());
+        repl::primary::cron(&server);
+        persist::cron(&server);
+        if turn.is_multiple_of(10) {
+            close_idle(&server);
+        }
+    }
+}
+
+fn close_idle(server: &Server) {
+    let timeout = server.config.load().timeout;
+    if timeout == 0 {
+        return;
+    }
+    use crate::clients::kind;
+    for c in server.clients.all() {
+        if !c.is(kind::REPLICA) && !c.is(kind::BLOCKED) && c.idle() > timeout {
+            crate::log!(Verbose, "Closing idle client: id={} addr={}", c.id, c.addr);
+            c.kill();
+        }
+    }
+}
+
+/// SIGTERM and SIGINT end the server as `shutdown-on-sigterm` and `shutdown-on-sigint` say.
+pub(crate) async fn signals(server: Arc<Server>) {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        crate::log!(Warning, "Can't handle signals; end the server with SHUTDOWN");
+        return;
+    };
+    loop {
+        let on = tokio::select! {
+            _ = term.recv() => {
+                crate::log!(Warning, "Received SIGTERM scheduling shutdown...");
+                server.config.load().shutdown_on_sigterm.clone()
+            }
+            _ = int.recv() => {
+                crate::log!(Warning, "Received SIGINT scheduling shutdown...");
+                server.config.load().shutdown_on_sigint.clone()
+            }
+        };
+        let ending = Ending { save: on.save(), now: on.now(), force: on.force() };
+        if let Err(e) = shutdown(&server, ending).await {
+            crate::log!(Warning, "{e}");
+        }
+    }
+}
+
+/// Waits for replicas, saves, and lets the server end; an error means that it goes on.
+pub(crate) async fn shutdown(server: &Arc<Server>, ending: Ending) -> Result<(), String> {
+    crate::log!(Warning, "User requested shutdown...");
+    let config = server.config.load();
+    server.repl.open.store(false, Ordering::Release);
+    if !ending.now && config.shutdown_timeout > 0 && !repl::is_replica(server) {
+        let offset = server.engine.log().end();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(config.shutdown_timeout);
+        while repl::primary::lagging(server, offset) > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    let save = ending.save.unwrap_or(!config.save.0.is_empty());
+    if save && !server.is_loading() {
+        crate::log!(Notice, "Saving the final RDB snapshot before exiting.");
+        let owner = server.clone();
+        let (to, from) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || to.send(persist::save_now(&owner)));
+        let saved = from.await.unwrap_or_else(|_| Err("the saving thread panicked".into()));
+        if let Err(e) = saved
+            && !ending.force
+        {
+            server.repl.open.store(true, Ordering::Release);
+            crate::log!(Warning, "Error trying to save the DB, can't exit.");
+            return Err(format!("ERR Errors trying to SHUTDOWN. Check logs. ({e})"));
+        }
+    }
+    if !config.pidfile.is_empty() {
+        let _ = std::fs::remove_file(&config.pidfile);
+    }
+    server.shutdown.notify_one();
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! REPLICAOF, ROLE, REPLCONF, PSYNC, SYNC, WAIT.
+
+use super::primary::{self, Attach};
+use crate::commands::Flow;
+use crate::conn::Conn;
+use sluice_engine::resp::Reply;
+use sluice_transport::primary::{ReplicaPeer, ReplconfReply};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// REPLICAOF host port, REPLICAOF NO ONE; SLAVEOF likewise.
+pub(crate) fn replicaof(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    let server = conn.server.clone();
+    if args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one") {
+        if super::is_replica(&server) {
+            super::promote(&server);
+            crate::log!(
+                Notice,
+                "MASTER MODE enabled (user request from 'id={} addr={}')",
+                conn.client.id,
+                conn.client.addr
+            );
+        }
+        Reply::new(out, false).ok();
+        return Flow::Next;
+    }
+    let port = sluice_engine::num::parse_i64(args[2]).and_then(|p| u16::try_from(p).ok());
+    let Some(port) = port else {
+        conn.error(out, "ERR Invalid master port");
+        return Flow::Next;
+    };
+    let host = String::from_utf8_lossy(args[1]).into_owned();
+    let same = server.repl.link.lock().as_ref().is_some_and(|l| l.host == host && l.port == port);
+    if same {
+        crate::log!(Notice, "REPLICAOF would result into synchronization with the master we are already connected with. No operation performed.");
+        Reply::new(out, false).simple("OK Already connected to specified master");
+        return Flow::Next;
+    }
+    super::follow(&server, host.clone(), port);
+    crate::log!(
+        Notice,
+        "REPLICAOF {host}:{port} enabled (user request from 'id={} addr={}')",
+        conn.client.id,
+        conn.client.addr
+    );
+    Reply::new(out, false).ok();
+    Flow::Next
+}
+
+/// ROLE
+pub(crate) fn role(conn: &mut Conn, _: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    let server = &conn.server;
+    let mut r = Reply::new(out, conn.session.resp3);
+    let link = server.repl.link.lock();
+    match &*link {
+        Some(l) => {
+            r.array(5);
+            r.bulk(b"slave");
+            r.bulk(l.host.as_bytes());
+            r.int(i64::from(l.port));
+            r.bulk(l.shared.role_word().as_bytes());
+            r.int(if l.shared.is_up() { server.engine.log().end() as i64 } else { -1 });
+        }
+        None => {
+            drop(link);
+            let views = primary::views(server);
+            r.array(3);
+            r.bulk(b"master");
+            r.int(server.engine.log().end() as i64);
+            let online: Vec<_> = views.iter().filter(|v| v.state == "online").collect();
+            r.array(online.len());
+            for v in online {
+                r.array(3);
+                r.bulk(v.ip.as_bytes());
+                r.bulk_int(i64::from(v.port));
+                r.bulk_int(v.offset as i64);
+            }
+        }
+    }
+    Flow::Next
+}
+
+/// REPLCONF, before the connection becomes a replica's.
+pub(crate) fn replconf(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    let now = conn.server.clock();
+    let id = conn.client.id;
+    let peer = conn.peer.get_or_insert_with(|| ReplicaPeer::new(id, now));
+    match peer.replconf(&args[1..], now) {
+        ReplconfReply::Ok => Reply::new(out, false).ok(),
+        ReplconfReply::Silent | ReplconfReply::Ack { .. } | ReplconfReply::GetAck => {}
+        ReplconfReply::Error(text) => conn.error(out, &text),
+    }
+    Flow::Next
+}
+
+/// PSYNC replid offset
+pub(crate) fn psync(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    match primary::psync(conn, args[1], args[2]) {
+        Ok(attach) => Flow::Replica(attach),
+        Err(text) => {
+            conn.error(out, &text);
+            Flow::Next
+        }
+    }
+}
+
+/// SYNC, of peers older than PSYNC.
+pub(crate) fn sync(conn: &mut Conn, _: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    match primary::refuse_while_unconnected(&conn.server) {
+        Ok(()) => Flow::Replica(Attach::Sync),
+        Err(text) => {
+            conn.error(out, &text);
+            Flow::Next
+        }
+    }
+}
+
+/// WAIT numreplicas timeout
+pub(crate) fn wait(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    let server = conn.server.clone();
+    if super::is_replica(&server) {
+        conn.error(out, "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated.");
+        return Flow::Next;
+    }
+    let (Some(wanted), Some(timeout)) =
+        (sluice_engine::num::parse_i64(args[1]), sluice_engine::num::parse_i64(args[2]))
+    else {
+        conn.error(out, "ERR value is not an integer or out of range");
+        return Flow::Next;
+    };
+    if timeout < 0 {
+        conn.error(out, "ERR timeout is negative");
+        return Flow::Next;
+    }
+    let offset = server.engine.log().end();
+    let have = primary::acknowledged(&server, offset);
+    if have as i64 >= wanted {
+        Reply::new(out, false).int(have as i64);
+        return Flow::Next;
+    }
+    // Ask for acknowledgements now rather than at the replicas' next second.
+    server.engine.log().append_raw(b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n");
+    let (to, from) = tokio::sync::oneshot::channel();
+    tokio::task::spawn_local(async move {
+        let count = wait_for(&server, offset, wanted, timeout).await;
+        let mut reply = Vec::new();
+        Reply::new(&mut reply, false).int(count as i64);
+        let _ = to.send(reply);
+    });
+    Flow::Later(from)
+}
+
+async fn wait_for(server: &Arc<crate::state::Server>, offset: u64, wanted: i64, timeout_ms: i64) -> usize {
+    let deadline = (timeout_ms > 0).then(|| tokio::time::Instant::now() + Duration::from_millis(timeout_ms as u64));
+    loop {
+        let acked = server.acks.notified();
+        tokio::pin!(acked);
+        acked.as_mut().enable();
+        let have = primary::acknowledged(server, offset);
+        if have as i64 >= wanted {
+            return have;
+        }
+        match deadline {
+            None => acked.await,
+            Some(at) => {
+                if tokio::time::timeout_at(at, acked).await.is_err() {
+                    return primary::acknowledged(server, offset);
+                }
+            }
+        }
+    }
+}
