@@ -1,10 +1,11 @@
 //! The server's own commands: their rows in the engine's table, and what runs them.
 
 use crate::conn::Conn;
-use crate::repl::Attach;
+use crate::repl::{Attach, commands as repl};
 use sluice_engine::Row;
 use sluice_engine::command::{Command, Flags, KeySpec, Run};
 use sluice_engine::resp::Reply;
+use std::sync::atomic::Ordering;
 
 /// What the connection does after a command of the server.
 pub(crate) enum Flow {
@@ -42,8 +43,26 @@ macro_rules! table {
 }
 
 table! {
-    "quit", -1, ANYTIME.union(Flags::FAST).union(Flags::NO_AUTH).union(Flags::NOSCRIPT), "connection", "connection", "1.0.0",
+    "quit", -1, ANYTIME.union(Flags::FAST).union(Flags::NO_AUTH).union(Flags::NOSCRIPT).union(Flags::ALLOW_BUSY), "connection", "connection", "1.0.0",
         "Close the connection", quit;
+    "save", 1, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "1.0.0",
+        "Synchronously save the dataset to disk", save;
+    "bgsave", -1, ADMIN.union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
+        "Asynchronously save the dataset to disk", bgsave;
+    "shutdown", -1, ADMIN.union(ANYTIME).union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY), "", "server", "1.0.0",
+        "Synchronously save the dataset to disk and then shut down the server", shutdown;
+    "replicaof", 3, ADMIN.union(Flags::STALE).union(Flags::NO_ASYNC_LOADING), "", "server", "5.0.0",
+        "Make the server a replica of another instance, or promote it as master", repl::replicaof;
+    "slaveof", 3, ADMIN.union(Flags::STALE).union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
+        "Make the server a replica of another instance, or promote it as master", repl::replicaof;
+    "replconf", -1, ADMIN.union(ANYTIME).union(Flags::ALLOW_BUSY), "", "server", "3.0.0",
+        "An internal command for configuring the replication stream", repl::replconf;
+    "psync", -3, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "2.8.0",
+        "Internal command used for replication", repl::psync;
+    "sync", 1, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "1.0.0",
+        "Internal command used for replication", repl::sync;
+    "wait", 3, Flags::NOSCRIPT, "connection", "generic", "3.0.0",
+        "Wait for the synchronous replication of all the write commands sent in the context of the current connection", repl::wait;
 }
 
 /// Runs a row of this table, or an admin command.
@@ -59,5 +78,80 @@ fn quit(conn: &mut Conn, _: &[&[u8]], out: &mut Vec<u8>) -> Flow {
     Flow::Close
 }
 
-#[allow(dead_code)]
-const UNUSED: Flags = ADMIN;
+fn save(conn: &mut Conn, _: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    let server = conn.server.clone();
+    if server.persist.bgsave_running.load(Ordering::Acquire) {
+        conn.error(out, "ERR Background save already in progress");
+        return Flow::Next;
+    }
+    let (to, from) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let reply = match crate::persist::save_now(&server) {
+            Ok(()) => b"+OK\r\n".to_vec(),
+            Err(e) => {
+                let mut reply = Vec::new();
+                Reply::new(&mut reply, false).error(&format!("ERR {e}"));
+                reply
+            }
+        };
+        let _ = to.send(reply);
+    });
+    Flow::Later(from)
+}
+
+fn bgsave(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    let server = conn.server.clone();
+    let schedule = match args.len() {
+        1 => false,
+        2 if args[1].eq_ignore_ascii_case(b"schedule") => true,
+        _ => {
+            conn.error(out, "ERR syntax error");
+            return Flow::Next;
+        }
+    };
+    // A cut of a full sync is no obstacle: the save waits for its end.
+    let mut reply = Reply::new(out, false);
+    if crate::persist::bgsave(&server) {
+        reply.simple("Background saving started");
+    } else if schedule {
+        server.persist.bgsave_scheduled.store(true, Ordering::Release);
+        reply.simple("Background saving scheduled");
+    } else {
+        conn.error(out, "ERR Background save already in progress");
+    }
+    Flow::Next
+}
+
+fn shutdown(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    use crate::admin::shutdown::{Shutdown, parse};
+    let server = conn.server.clone();
+    let leave = match parse(&args[1..]) {
+        Ok(Shutdown::Leave(leave)) => leave,
+        Ok(Shutdown::Abort) => {
+            if server.abort_shutdown.swap(true, Ordering::AcqRel) {
+                conn.error(out, "ERR No shutdown in progress.");
+            } else {
+                Reply::new(out, false).ok();
+            }
+            return Flow::Next;
+        }
+        Err(e) => {
+            conn.error(out, &e.0);
+            return Flow::Next;
+        }
+    };
+    let (to, from) = tokio::sync::oneshot::channel();
+    tokio::task::spawn_local(async move {
+        let save = if leave.save { Some(true) } else { leave.nosave.then_some(false) };
+        let ending = crate::state::Ending { save, now: leave.now, force: leave.force };
+        if let Err(e) = crate::cron::shutdown(&server, ending).await {
+            let mut reply = Vec::new();
+            Reply::new(&mut reply, false).error(&e);
+            let _ = to.send(reply);
+        } else {
+            // No reply: the connection ends with the server.
+            std::future::pending::<()>().await;
+        }
+    });
+    Flow::Later(from)
+}

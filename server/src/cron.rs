@@ -48,7 +48,8 @@ fn close_idle(server: &Server) {
 
 /// SIGTERM and SIGINT end the server as `shutdown-on-sigterm` and `shutdown-on-sigint` say.
 pub(crate) async fn signals(server: Arc<Server>) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         crate::log!(Warning, "Can't handle signals; end the server with SHUTDOWN");
         return;
     };
@@ -63,7 +64,17 @@ pub(crate) async fn signals(server: Arc<Server>) {
                 server.config.load().shutdown_on_sigint.clone()
             }
         };
-        let ending = Ending { save: on.save(), now: on.now(), force: on.force() };
+        let ending = Ending {
+            save: if on.save {
+                Some(true)
+            } else if on.nosave {
+                Some(false)
+            } else {
+                None
+            },
+            now: on.now,
+            force: on.force,
+        };
         if let Err(e) = shutdown(&server, ending).await {
             crate::log!(Warning, "{e}");
         }
@@ -78,9 +89,16 @@ pub(crate) async fn shutdown(server: &Arc<Server>, ending: Ending) -> Result<(),
     if !ending.now && config.shutdown_timeout > 0 && !repl::is_replica(server) {
         let offset = server.engine.log().end();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(config.shutdown_timeout);
+        server.abort_shutdown.store(false, Ordering::Release);
         while repl::primary::lagging(server, offset) > 0 && tokio::time::Instant::now() < deadline {
+            if server.abort_shutdown.load(Ordering::Acquire) {
+                server.repl.open.store(true, Ordering::Release);
+                crate::log!(Notice, "Shutdown manually aborted.");
+                return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        server.abort_shutdown.store(true, Ordering::Release);
     }
     let save = ending.save.unwrap_or(!config.save.0.is_empty());
     if save && !server.is_loading() {

@@ -143,7 +143,7 @@ fn serve(config: Config) -> Result<(), String> {
         port,
         shutdown: tokio::sync::Notify::new(),
         acks: tokio::sync::Notify::new(),
-        ending: Default::default(),
+        abort_shutdown: AtomicBool::new(true),
         active_expire: AtomicBool::new(true),
     });
     follow(&server)?;

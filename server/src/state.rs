@@ -44,8 +44,8 @@ pub(crate) struct Server {
     pub(crate) shutdown: tokio::sync::Notify,
     /// Notified when a replica acknowledged something (WAIT).
     pub(crate) acks: tokio::sync::Notify,
-    /// How SHUTDOWN or a signal asked to end.
-    pub(crate) ending: parking_lot::Mutex<Ending>,
+    /// True unless a shutdown waits for replicas, which SHUTDOWN ABORT then ends.
+    pub(crate) abort_shutdown: std::sync::atomic::AtomicBool,
     pub(crate) active_expire: std::sync::atomic::AtomicBool,
 }
 

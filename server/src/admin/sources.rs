@@ -2,9 +2,12 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use sluice_transport::primary::schedule::Format;
 use sluice_transport::state::Role;
 
-use super::info::{PersistenceInfo, PrimaryLink, ReplicationInfo, Sources, SyncReport};
+use super::info::{
+    PersistenceInfo, PrimaryLink, ReplicaLine, ReplicationInfo, Sources, SyncReport, Transfer,
+};
 use crate::config::Config;
 use crate::state::{Server, unix_seconds};
 
@@ -41,7 +44,6 @@ impl Server {
             load_progress: loading.then(|| {
                 (p.loading_since.load(Relaxed), p.loading_total.load(Relaxed), p.loading_done.load(Relaxed))
             }),
-            preimages: (0, p.last_preimage_bytes.load(Relaxed)),
             changes: self.engine.changes().saturating_sub(p.changes_at_save.load(Relaxed)),
             saving_since: p.bgsave_running.load(Relaxed).then(|| unix_seconds().saturating_sub(began)),
             last_save: p.last_save.load(Relaxed),
@@ -58,19 +60,41 @@ impl Server {
         let log = self.engine.log();
         let (first, end) = (log.backlog_start(), log.end());
         let state = self.repl.state.lock().clone();
-        let primary = match state.role() {
-            Role::Primary => None,
-            Role::Replica { .. } => self.config.load().replicaof.0.clone().map(|(host, port)| PrimaryLink {
-                host,
-                port,
+        let now = self.clock();
+        let primary = self.repl.link.lock().as_ref().map(|link| {
+            let shared = &link.shared;
+            let (last, down) = (shared.last_io.load(Relaxed), shared.down_since.load(Relaxed));
+            let seconds = |since: u64| (since > 0).then(|| now.saturating_sub(since) / 1000);
+            let syncing = shared.is_syncing();
+            PrimaryLink {
+                host: link.host.clone(),
+                port: link.port,
+                up: shared.is_up(),
+                idle: seconds(last),
+                transfer: syncing.then(|| Transfer {
+                    total: u64::try_from(shared.sync_total.load(Relaxed)).ok(),
+                    read: shared.sync_read.load(Relaxed),
+                    idle: seconds(last).unwrap_or(0),
+                }),
+                syncing,
                 offset: end as i64,
-                read_offset: end as i64,
-                ..PrimaryLink::default()
-            }),
-        };
+                read_offset: (shared.read_offset.load(Relaxed) as i64).max(end as i64),
+                down_since: seconds(down),
+            }
+        });
+        let replicas = crate::repl::primary::views(self)
+            .into_iter()
+            .map(|v| ReplicaLine {
+                ip: v.ip,
+                port: v.port,
+                state: v.state,
+                offset: v.offset,
+                lag: v.lag_seconds,
+            })
+            .collect();
         ReplicationInfo {
             primary,
-            replicas: Vec::new(),
+            replicas,
             replid: state.replid().as_str().to_owned(),
             replid2: state.replid2().as_str().to_owned(),
             offset: end,
@@ -79,12 +103,38 @@ impl Server {
             // Redis numbers the first byte of the stream 1.
             backlog_first: first + 1,
             backlog_len: end.saturating_sub(first),
-            good_replicas: 0,
+            good_replicas: crate::repl::primary::update_good(self),
         }
     }
 
     /// The last full sync served.
     pub(crate) fn sync_report(&self) -> Option<SyncReport> {
-        None
+        let last = self.repl.last_sync.lock().clone()?;
+        let r = &last.report;
+        Some(SyncReport {
+            transport: r.transport.word().into(),
+            format: match last.format {
+                Format::SizedRdb => "rdb",
+                Format::EofRdb => "rdb-stream",
+                Format::Sluice => "sluice",
+            },
+            status: if r.completed == r.replicas {
+                "ok".into()
+            } else {
+                format!("{} dropped", r.replicas - r.completed.min(r.replicas))
+            },
+            replicas: r.replicas as u64,
+            window_ms: r.window_ms,
+            first_byte_ms: r.first_byte_ms,
+            duration_ms: r.duration_ms,
+            bytes: r.sent_bytes,
+            disk_bytes: r.disk_bytes,
+            disk_ms: r.disk_ms,
+            preimage_bytes: last.preimage_bytes,
+            preimage_peak_bytes: last.preimage_peak,
+            peak_queue_bytes: r.peak_queue_bytes,
+            cpu_ms: r.cpu_ms,
+            zero_copy: (r.zero_copy_sends + r.copied_sends, r.zero_copy_sends),
+        })
     }
 }

@@ -4,7 +4,7 @@ use super::primary::{self, Attach};
 use crate::commands::Flow;
 use crate::conn::Conn;
 use sluice_engine::resp::Reply;
-use sluice_transport::primary::{ReplicaPeer, ReplconfReply};
+use sluice_transport::primary::{ReplconfReply, ReplicaPeer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,10 @@ pub(crate) fn replicaof(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> F
     let host = String::from_utf8_lossy(args[1]).into_owned();
     let same = server.repl.link.lock().as_ref().is_some_and(|l| l.host == host && l.port == port);
     if same {
-        crate::log!(Notice, "REPLICAOF would result into synchronization with the master we are already connected with. No operation performed.");
+        crate::log!(
+            Notice,
+            "REPLICAOF would result into synchronization with the master we are already connected with. No operation performed."
+        );
         Reply::new(out, false).simple("OK Already connected to specified master");
         return Flow::Next;
     }
@@ -44,39 +47,6 @@ pub(crate) fn replicaof(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> F
         conn.client.addr
     );
     Reply::new(out, false).ok();
-    Flow::Next
-}
-
-/// ROLE
-pub(crate) fn role(conn: &mut Conn, _: &[&[u8]], out: &mut Vec<u8>) -> Flow {
-    let server = &conn.server;
-    let mut r = Reply::new(out, conn.session.resp3);
-    let link = server.repl.link.lock();
-    match &*link {
-        Some(l) => {
-            r.array(5);
-            r.bulk(b"slave");
-            r.bulk(l.host.as_bytes());
-            r.int(i64::from(l.port));
-            r.bulk(l.shared.role_word().as_bytes());
-            r.int(if l.shared.is_up() { server.engine.log().end() as i64 } else { -1 });
-        }
-        None => {
-            drop(link);
-            let views = primary::views(server);
-            r.array(3);
-            r.bulk(b"master");
-            r.int(server.engine.log().end() as i64);
-            let online: Vec<_> = views.iter().filter(|v| v.state == "online").collect();
-            r.array(online.len());
-            for v in online {
-                r.array(3);
-                r.bulk(v.ip.as_bytes());
-                r.bulk_int(i64::from(v.port));
-                r.bulk_int(v.offset as i64);
-            }
-        }
-    }
     Flow::Next
 }
 
@@ -151,7 +121,8 @@ pub(crate) fn wait(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
 }
 
 async fn wait_for(server: &Arc<crate::state::Server>, offset: u64, wanted: i64, timeout_ms: i64) -> usize {
-    let deadline = (timeout_ms > 0).then(|| tokio::time::Instant::now() + Duration::from_millis(timeout_ms as u64));
+    let deadline =
+        (timeout_ms > 0).then(|| tokio::time::Instant::now() + Duration::from_millis(timeout_ms as u64));
     loop {
         let acked = server.acks.notified();
         tokio::pin!(acked);

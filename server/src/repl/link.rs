@@ -359,7 +359,12 @@ impl<'a> Attempt<'a> {
                 self.server.stats.net_repl_input_bytes.add(n as u64);
                 Ok(true)
             }
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) =>
+            {
                 Ok(false)
             }
             Err(e) => Err(self.disconnected(&os_reason(&e))),
@@ -464,7 +469,11 @@ impl<'a> Attempt<'a> {
                 Ok(Step::More) => {}
                 Ok(Step::Done) => break,
                 Ok(Step::Starved) => {
-                    return Err(decoder.source_mut().failed.take().unwrap_or("the payload ended early".into()));
+                    return Err(decoder
+                        .source_mut()
+                        .failed
+                        .take()
+                        .unwrap_or("the payload ended early".into()));
                 }
                 Err(e) => {
                     let failed = decoder.source_mut().failed.take();
@@ -496,7 +505,12 @@ impl<'a> Attempt<'a> {
         let dir = self.server.config.load().dir.clone();
         let target = dir.join(&self.server.config.load().dbfilename);
         crate::log!(Notice, "MASTER <-> REPLICA sync: receiving RDB from master to disk");
-        let io = |e: io::Error| format!("Write error or short write writing to the DB dump file needed for MASTER <-> REPLICA synchronization: {}", os_reason(&e));
+        let io = |e: io::Error| {
+            format!(
+                "Write error or short write writing to the DB dump file needed for MASTER <-> REPLICA synchronization: {}",
+                os_reason(&e)
+            )
+        };
         let mut file = AtomicFile::create(self.server.storage.clone(), &target).map_err(io)?;
         while self.ended.is_none() {
             match self.event()? {
@@ -519,7 +533,8 @@ impl<'a> Attempt<'a> {
         self.server.set_gate(gate::LOADING, true);
         engine.clear();
         crate::persist::loading_began(self.server, 0);
-        let options = LoadOptions { checksum: self.server.config.load().rdbchecksum, drop_expired_before: None };
+        let options =
+            LoadOptions { checksum: self.server.config.load().rdbchecksum, drop_expired_before: None };
         // The file is read on a thread of its own, so that the primary keeps hearing from us.
         let result = std::thread::scope(|scope| {
             let storage = self.server.storage.clone();
@@ -608,13 +623,17 @@ impl<'a> Attempt<'a> {
             }
             relay(&mut self.session);
             let name = String::from_utf8_lossy(args[0]).into_owned();
-            crate::log!(Warning, "== CRITICAL == This replica does not know the command '{name}' its primary sent; the data now differs");
+            crate::log!(
+                Warning,
+                "== CRITICAL == This replica does not know the command '{name}' its primary sent; the data now differs"
+            );
             return;
         };
         loop {
-            let outcome = engine.call(&mut self.session, row, Request { args, raw }, reply, &mut |_, _, cx| {
-                cx.out.ok();
-            });
+            let outcome =
+                engine.call(&mut self.session, row, Request { args, raw }, reply, &mut |_, _, cx| {
+                    cx.out.ok();
+                });
             match outcome {
                 Outcome::Done => return,
                 Outcome::Stalled => std::thread::sleep(Duration::from_millis(1)),
@@ -628,7 +647,10 @@ impl<'a> Attempt<'a> {
                 Outcome::Refused => {
                     let text = String::from_utf8_lossy(reply).trim_end().to_owned();
                     let name = String::from_utf8_lossy(args[0]).into_owned();
-                    crate::log!(Warning, "== CRITICAL == This replica is sending an error to its master: '{text}' after processing the command '{name}'");
+                    crate::log!(
+                        Warning,
+                        "== CRITICAL == This replica is sending an error to its master: '{text}' after processing the command '{name}'"
+                    );
                     return;
                 }
             }
@@ -688,4 +710,3 @@ impl Source for &mut Attempt<'_> {
         self.start += n;
     }
 }
-

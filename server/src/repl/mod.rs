@@ -43,7 +43,6 @@ pub(crate) struct Replication {
 pub(crate) struct SyncSummary {
     pub(crate) report: sluice_transport::fullsync::SyncReport,
     pub(crate) format: sluice_transport::primary::schedule::Format,
-    pub(crate) running: bool,
     pub(crate) preimage_bytes: u64,
     pub(crate) preimage_peak: u64,
 }
@@ -156,9 +155,4 @@ pub(crate) enum LoadWay {
     Live,
     /// Into a keyspace beside the live one, which it replaces when complete.
     Swap,
-}
-
-/// Counter access for INFO.
-pub(crate) fn dropped(server: &Server) -> u64 {
-    server.repl.dropped.load(Ordering::Relaxed)
 }

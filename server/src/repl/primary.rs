@@ -23,8 +23,11 @@ use sluice_transport::fullsync::uring::Uring;
 use sluice_transport::fullsync::{
     ChunkSource, EofPayload, SyncControl, SyncEvent, SyncPeer, SyncReport, WindowLimits, disk, diskless,
 };
-use sluice_transport::primary::schedule::{Batch, Format, Requested, Schedule, SyncPolicy, Transport, TransportChoice};
-use sluice_transport::primary::{PeerState, PingTimer, PsyncDecision, ReplicaPeer, ReplconfReply, good_replicas};
+use sluice_transport::primary::psync::PsyncDecision;
+use sluice_transport::primary::schedule::{
+    Batch, Format, Requested, Schedule, SyncPolicy, Transport, TransportChoice,
+};
+use sluice_transport::primary::{PeerState, PingTimer, ReplconfReply, ReplicaPeer, good_replicas};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
@@ -121,7 +124,11 @@ pub(crate) fn update_good(server: &Server) -> usize {
     let config = server.config.load();
     let good = {
         let replicas = server.repl.replicas.lock();
-        good_replicas(replicas.map.values().map(|r| &r.peer), config.min_replicas_max_lag * 1000, server.clock())
+        good_replicas(
+            replicas.map.values().map(|r| &r.peer),
+            config.min_replicas_max_lag * 1000,
+            server.clock(),
+        )
     };
     let wanted = config.min_replicas_to_write as usize;
     server.set_gate(gate::NOREPLICAS, wanted > 0 && config.min_replicas_max_lag > 0 && good < wanted);
@@ -146,7 +153,7 @@ fn policy(server: &Server) -> SyncPolicy {
 
 /// Decides what a PSYNC gets. `None` where the request is to be refused with the text.
 pub(crate) fn psync(conn: &mut Conn, replid_arg: &[u8], offset_arg: &[u8]) -> Result<Attach, String> {
-    use sluice_transport::primary::PsyncRequest;
+    use sluice_transport::primary::psync::PsyncRequest;
     let server = conn.server.clone();
     let request =
         PsyncRequest::parse(replid_arg, offset_arg).ok_or("ERR value is not an integer or out of range")?;
@@ -157,7 +164,7 @@ pub(crate) fn psync(conn: &mut Conn, replid_arg: &[u8], offset_arg: &[u8]) -> Re
     let held = log.is_active().then(|| log.backlog_start()..log.end());
     let state = server.repl.state.lock().clone();
     let capa = conn.peer.as_ref().map(|p| p.capa).unwrap_or_default();
-    match sluice_transport::primary::decide(&state, held, &request, capa, &name) {
+    match sluice_transport::primary::psync::decide(&state, held, &request, capa, &name) {
         PsyncDecision::Continue { from, reply, log: line } => match log.reader(from) {
             Ok(reader) => {
                 crate::log!(Notice, "{line}");
@@ -178,7 +185,9 @@ pub(crate) fn psync(conn: &mut Conn, replid_arg: &[u8], offset_arg: &[u8]) -> Re
 pub(crate) fn refuse_while_unconnected(server: &Server) -> Result<(), String> {
     let link = server.repl.link.lock();
     match &*link {
-        Some(l) if !l.shared.is_up() => Err("NOMASTERLINK Can't SYNC while not connected with my master".into()),
+        Some(l) if !l.shared.is_up() => {
+            Err("NOMASTERLINK Can't SYNC while not connected with my master".into())
+        }
         _ => Ok(()),
     }
 }
@@ -375,13 +384,7 @@ fn read_acks(
 }
 
 /// Time-outs, limits and keep-alives; false where the replica is to be dropped.
-fn check(
-    server: &Server,
-    id: u64,
-    stream: &TcpStream,
-    lag: u64,
-    soft_since: &mut Option<Instant>,
-) -> bool {
+fn check(server: &Server, id: u64, stream: &TcpStream, lag: u64, soft_since: &mut Option<Instant>) -> bool {
     let config = server.config.load();
     let now = server.clock();
     let mut replicas = server.repl.replicas.lock();
@@ -481,12 +484,15 @@ fn run(server: &Arc<Server>, batch: &Batch) {
     let cut = begin_cut(server);
     let offset = cut.offset();
     let Ok(base) = server.engine.log().reader(offset) else {
-        crate::log!(Warning, "The log moved past the cut at {offset} before it was opened; the full sync is dropped");
+        crate::log!(
+            Warning,
+            "The log moved past the cut at {offset} before it was opened; the full sync is dropped"
+        );
         return drop_all(server, &batch.replicas);
     };
     let control = SyncControl::new();
     let staged = batch.transport == Transport::Disk;
-    let line = sluice_transport::primary::fullresync_line(&replid(server), offset);
+    let line = sluice_transport::primary::psync::fullresync_line(&replid(server), offset);
     let mut peers = Vec::new();
     {
         let mut replicas = server.repl.replicas.lock();
@@ -513,7 +519,9 @@ fn run(server: &Arc<Server>, batch: &Batch) {
     let figures = Arc::new(CutFigures::default());
     let report = match batch.transport {
         Transport::Disk => send_staged(server, batch, cut, &base, peers, &control),
-        Transport::Socket | Transport::IoUring => send_chunks(server, batch, cut, base, peers, &control, &figures),
+        Transport::Socket | Transport::IoUring => {
+            send_chunks(server, batch, cut, base, peers, &control, &figures)
+        }
     };
     if let Some(mut report) = report {
         report.window_ms = batch.window_ms;
@@ -529,7 +537,6 @@ fn run(server: &Arc<Server>, batch: &Batch) {
         *server.repl.last_sync.lock() = Some(SyncSummary {
             report,
             format: batch.format,
-            running: false,
             preimage_bytes: figures.preimage_bytes.load(Ordering::Relaxed),
             preimage_peak: figures.preimage_peak.load(Ordering::Relaxed),
         });
@@ -537,7 +544,12 @@ fn run(server: &Arc<Server>, batch: &Batch) {
 }
 
 /// Sends the FULLRESYNC line; from here on the socket is the sync's.
-fn announce(r: &mut Replica, line: &[u8], staged: bool, control: &Arc<SyncControl>) -> std::io::Result<SyncPeer> {
+fn announce(
+    r: &mut Replica,
+    line: &[u8],
+    staged: bool,
+    control: &Arc<SyncControl>,
+) -> std::io::Result<SyncPeer> {
     let peer = socket(r)?;
     r.peer.sync_began(staged);
     r.control = Some(control.clone());
@@ -565,7 +577,7 @@ fn join_staging(server: &Server, replicas: &mut Replicas, batch: u64, id: u64) {
         return;
     }
     guests.push(id);
-    let line = sluice_transport::primary::fullresync_line(&replid(server), *offset);
+    let line = sluice_transport::primary::psync::fullresync_line(&replid(server), *offset);
     if let Some(r) = replicas.map.get_mut(&id) {
         crate::log!(Notice, "Replica {} joins the snapshot being staged", r.name);
         if let Err(e) = announce(r, &line, true, &SyncControl::new()) {
@@ -656,7 +668,7 @@ fn send_chunks(
     let mut events = |event| on_event(server, batch, event, reader);
     let report = if batch.transport == Transport::IoUring {
         match Uring::new() {
-            Ok(mut ring) => ring.send(&mut *source, peers, limits, control, &mut events),
+            Ok(ring) => ring.send(&mut *source, peers, limits, control, &mut events),
             Err(e) => {
                 crate::log!(Warning, "repl-transport io-uring: {e}; falling back to plain sockets");
                 diskless::send(&mut *source, peers, limits, control, &mut events)
@@ -720,10 +732,9 @@ fn send_staged(
     }
     let log = server.engine.log().clone();
     let reader = || log.reader(offset).ok();
-    let mut report =
-        disk::send(&staged, peers, config.repl_timeout * 1000, control, &mut |event| {
-            on_event(server, batch, event, reader);
-        });
+    let mut report = disk::send(&staged, peers, config.repl_timeout * 1000, control, &mut |event| {
+        on_event(server, batch, event, reader);
+    });
     let _ = server.storage.remove(&path);
     report.disk_bytes = staged.len;
     report.disk_ms = staged.staged_ms;

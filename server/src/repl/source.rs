@@ -35,7 +35,12 @@ pub(crate) struct RdbSource {
 }
 
 impl RdbSource {
-    pub(crate) fn new(cut: Cut, encoder: RdbEncoder, pool: BufferPool, figures: Arc<CutFigures>) -> RdbSource {
+    pub(crate) fn new(
+        cut: Cut,
+        encoder: RdbEncoder,
+        pool: BufferPool,
+        figures: Arc<CutFigures>,
+    ) -> RdbSource {
         RdbSource { cut: Some(cut), encoder: Some(encoder), pool, figures }
     }
 }

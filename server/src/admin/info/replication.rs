@@ -133,8 +133,10 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
 /// The last full sync served: what it cost, and where.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct SyncReport {
-    /// `disk`, `socket`, `io-uring` or `sluice` (cut and log in one stream).
+    /// `disk`, `socket` or `io-uring`.
     pub(crate) transport: String,
+    /// `rdb` (a file), `rdb-stream`, or `sluice` (cut and log in one stream).
+    pub(crate) format: &'static str,
     /// `ok`, `running`, or what went wrong.
     pub(crate) status: String,
     /// Replicas served by it.
@@ -171,6 +173,7 @@ pub(super) fn sync_section(s: &Sources<'_>, t: &mut Text) {
     };
     let rate = r.bytes.saturating_mul(1000).checked_div(r.duration_ms).unwrap_or(0);
     t.field("sync_transport", &r.transport);
+    t.field("sync_format", r.format);
     t.field("sync_status", &r.status);
     t.field("sync_replicas", r.replicas);
     t.field("sync_window_ms", r.window_ms);
