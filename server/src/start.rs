@@ -168,6 +168,8 @@ fn serve(config: Config) -> Result<(), String> {
     persist::load_at_start(&server)?;
     let primary = server.config.load().replicaof.0.clone();
     if let Some((host, port)) = primary {
+        // Nothing to resume: this history began a moment ago.
+        server.repl.state.lock().full_sync_began();
         repl::follow(&server, host, port);
     }
     logging::ready();
