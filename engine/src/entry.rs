@@ -59,6 +59,17 @@ pub enum Payload<'a> {
     Unit,
 }
 
+impl Payload<'_> {
+    /// The score, where it is one.
+    #[inline]
+    pub fn score(self) -> Option<f64> {
+        match self {
+            Payload::Score(score) => Some(score),
+            _ => None,
+        }
+    }
+}
+
 /// An owned entry.
 pub struct Entry(NonNull<Header>);
 

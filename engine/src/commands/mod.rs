@@ -10,6 +10,7 @@ pub(crate) mod scan;
 pub(crate) mod set;
 pub(crate) mod string;
 pub(crate) mod transaction;
+pub(crate) mod zset;
 
 use crate::command::Command;
 
@@ -24,4 +25,5 @@ pub(crate) const ALL: &[&[Command]] = &[
     set::COMMANDS,
     string::COMMANDS,
     transaction::COMMANDS,
+    zset::COMMANDS,
 ];

@@ -13,8 +13,10 @@ mod tree;
 
 use crate::config::Packed;
 use crate::encoding::{EncodingError, Listpack, LpValue};
+use crate::hash::random_u64;
 use crate::table::Table;
 use large::Large;
+pub(crate) use packed::write_score as write_packed_score;
 use std::ops::Range;
 
 /// A sorted set. Scores are never NaN.
@@ -50,9 +52,11 @@ impl ZSet {
     /// An empty sorted set for `n` members, large from the beginning if the limits say so. A source may lie about
     /// its size: callers bound `n`.
     pub fn with_capacity(n: usize, limits: Packed) -> ZSet {
-        if n <= limits.entries {
-            return ZSet::new();
-        }
+        if n <= limits.entries { ZSet::new() } else { ZSet::new_large(n) }
+    }
+
+    /// An empty sorted set in the large encoding.
+    pub(crate) fn new_large(n: usize) -> ZSet {
         let mut large = Box::<Large>::default();
         large.reserve(n);
         ZSet { repr: Repr::Large(large) }
@@ -184,8 +188,9 @@ impl ZSet {
         new
     }
 
-    fn add(&mut self, member: &[u8], score: f64, limits: Packed) {
-        debug_assert!(!score.is_nan());
+    /// Adds a member that is known to be absent. The score must not be NaN.
+    pub(crate) fn add(&mut self, member: &[u8], score: f64, limits: Packed) {
+        debug_assert!(!score.is_nan() && self.score(member).is_none());
         if let Repr::Packed(lp) = &self.repr
             && (packed::len(lp) >= limits.entries || member.len() > limits.value || !lp.fits(member.len()))
         {
@@ -197,8 +202,8 @@ impl ZSet {
         }
     }
 
-    /// Gives a member that is there another score.
-    fn change(&mut self, member: &[u8], score: f64) {
+    /// Gives a member that is there another score, which must not be NaN.
+    pub(crate) fn change(&mut self, member: &[u8], score: f64) {
         debug_assert!(!score.is_nan());
         match &mut self.repr {
             Repr::Packed(lp) => {
@@ -250,6 +255,33 @@ impl ZSet {
         self.range(0..usize::MAX, false)
     }
 
+    /// A uniformly random member and its score.
+    pub fn random(&self) -> Option<(LpValue<'_>, f64)> {
+        match &self.repr {
+            Repr::Packed(_) if self.is_empty() => None,
+            Repr::Packed(_) => self.get((random_u64() % self.len() as u64) as usize),
+            Repr::Large(large) => {
+                let e = large.table().random()?;
+                Some((LpValue::Str(e.key()), e.payload().score()?))
+            }
+        }
+    }
+
+    /// One step of ZSCAN: reports members and returns the next cursor, 0 at the end. A small set comes whole.
+    pub fn scan(&self, cursor: u64, count: usize, mut report: impl FnMut(LpValue<'_>, f64)) -> u64 {
+        match &self.repr {
+            Repr::Packed(_) => {
+                self.iter().for_each(|(member, score)| report(member, score));
+                0
+            }
+            Repr::Large(large) => large.table().scan(cursor, count, |e| {
+                if let Some(score) = e.payload().score() {
+                    report(LpValue::Str(e.key()), score);
+                }
+            }),
+        }
+    }
+
     /// Removes the members at these ranks; how many there were.
     pub fn remove_range(&mut self, ranks: Range<usize>) -> usize {
         match &mut self.repr {
@@ -269,24 +301,6 @@ impl ZSet {
             large.insert_new(member.as_bytes(&mut text), score);
         }
         self.repr = Repr::Large(large);
-    }
-
-    /// Makes a large one small where the limits allow it: for results that were gathered in the large encoding.
-    /// Not for a set in the keyspace, whose table a cut may be walking.
-    pub fn compact(&mut self, limits: Packed) {
-        let Repr::Large(large) = &self.repr else { return };
-        if large.len() > limits.entries {
-            return;
-        }
-        let mut lp = Listpack::new();
-        for (member, score) in large.range(0..large.len()) {
-            if member.len() > limits.value || !lp.fits(member.len()) {
-                return;
-            }
-            lp.push_back(member);
-            lp.push_back(&packed::score_text(score));
-        }
-        self.repr = Repr::Packed(lp);
     }
 }
 

@@ -4,13 +4,24 @@
 //! the text `%.17g` prints. Zero has one spelling here, without a sign.
 
 use crate::encoding::{Listpack, LpValue, listpack};
-use crate::num::fmt_f64;
+use crate::num::{fmt_f64, fmt_i64};
 use std::ops::Range;
 
-/// A score's text.
-pub(super) fn score_text(score: f64) -> Vec<u8> {
+/// Whole numbers up to this size are stored as integers: half of what 64 bits hold, as in Redis.
+const MAX_WHOLE: f64 = (1u64 << 62) as f64;
+
+/// Appends a score's text as it is stored.
+pub(crate) fn write_score(score: f64, out: &mut Vec<u8>) {
+    if score.abs() <= MAX_WHOLE && score.trunc() == score {
+        fmt_i64(score as i64, out);
+    } else {
+        fmt_f64(score, out);
+    }
+}
+
+fn score_text(score: f64) -> Vec<u8> {
     let mut text = Vec::with_capacity(24);
-    fmt_f64(if score == 0.0 { 0.0 } else { score }, &mut text);
+    write_score(score, &mut text);
     text
 }
 

@@ -1,0 +1,205 @@
+//! Sorted set commands, but for the blocking ones.
+
+mod add;
+mod algebra;
+mod bounds;
+mod pop;
+mod range;
+mod sample;
+
+use crate::command::{CmdError, CmdResult, Command, Flags, KeyFn, KeySpec, Run};
+use crate::encoding::LpValue;
+use crate::entry::Payload;
+use crate::keyspace::{Ctx, Keys};
+use crate::resp::Reply;
+use crate::value::{Value, ZSet};
+
+// ---- what the family shares ----
+
+fn put_member(out: &mut Reply<'_>, member: LpValue<'_>) {
+    out.bulk(member.as_bytes(&mut itoa::Buffer::new()));
+}
+
+/// A member, with its score where that was asked for: a pair of its own in RESP3, two replies in RESP2.
+fn put_pair(out: &mut Reply<'_>, member: LpValue<'_>, score: Option<f64>) {
+    if score.is_some() && out.is_resp3() {
+        out.array(2);
+    }
+    put_member(out, member);
+    if let Some(score) = score {
+        out.double(score);
+    }
+}
+
+/// The set a command is about to change, looked at first; this counts as neither hit nor miss.
+fn peek<'k>(keys: &'k mut Keys<'_>, key: &[u8]) -> Result<Option<&'k ZSet>, CmdError> {
+    match keys.peek(key).map(|e| e.payload()) {
+        None => Ok(None),
+        Some(Payload::Value(Value::ZSet(set))) => Ok(Some(set)),
+        Some(_) => Err(CmdError::WRONG_TYPE),
+    }
+}
+
+/// Replies how many members were written.
+fn wrote(cx: &mut Ctx<'_>, n: usize) {
+    cx.out.int(n as i64);
+}
+
+/// Notes that a command changed `n` members of a key, perhaps none.
+fn changed_by(cx: &mut Ctx<'_>, key: &[u8], n: usize) {
+    if n > 0 {
+        cx.changed(key);
+        cx.add_dirty(n as u64 - 1);
+    }
+}
+
+/// Makes a result the value of a key, whatever was there, and replies its size; an empty one deletes the key.
+fn store(cx: &mut Ctx<'_>, key: &[u8], set: ZSet) {
+    let n = set.len();
+    if n > 0 {
+        cx.keys.set_value(key, Value::ZSet(set), None);
+        cx.changed(key);
+    } else if cx.keys.delete(key) {
+        cx.changed(key);
+    }
+    wrote(cx, n);
+}
+
+// ---- single members ----
+
+fn zcard(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    let n = cx.keys.read::<ZSet>(a[1])?.map_or(0, ZSet::len);
+    cx.out.int(n as i64);
+    Ok(())
+}
+
+fn put_score(out: &mut Reply<'_>, score: Option<f64>) {
+    match score {
+        Some(score) => out.double(score),
+        None => out.null(),
+    }
+}
+
+fn zscore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    let score = cx.keys.read::<ZSet>(a[1])?.and_then(|set| set.score(a[2]));
+    put_score(&mut cx.out, score);
+    Ok(())
+}
+
+fn zmscore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    let set = cx.keys.read::<ZSet>(a[1])?;
+    cx.out.array(a.len() - 2);
+    for member in &a[2..] {
+        put_score(&mut cx.out, set.and_then(|set| set.score(member)));
+    }
+    Ok(())
+}
+
+fn rank(cx: &mut Ctx<'_>, a: &[&[u8]], backward: bool) -> CmdResult {
+    let place = cx.keys.read::<ZSet>(a[1])?.and_then(|set| Some((set.rank(a[2])?, set.len())));
+    match place {
+        Some((rank, len)) => cx.out.int(if backward { len - 1 - rank } else { rank } as i64),
+        None => cx.out.null(),
+    }
+    Ok(())
+}
+
+fn zrank(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    rank(cx, a, false)
+}
+
+fn zrevrank(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    rank(cx, a, true)
+}
+
+// ---- the rows ----
+
+const fn row(
+    name: &'static str,
+    arity: i32,
+    flags: Flags,
+    keys: KeySpec,
+    since: &'static str,
+    summary: &'static str,
+    run: KeyFn,
+) -> Command {
+    let (categories, group) = ("sortedset", "sorted-set");
+    Command { name, arity, flags, keys, categories, group, since, summary, run: Run::Keys(run) }
+}
+
+/// Keys behind their number at argument 1.
+const COUNTED: KeySpec = KeySpec::Counted { at: 1, also: 0 };
+/// A destination at argument 1, and keys behind their number at argument 2.
+const COUNTED_TO: KeySpec = KeySpec::Counted { at: 2, also: 1 };
+
+/// The rows.
+#[rustfmt::skip]
+pub(crate) const COMMANDS: &[Command] = &[
+    row("zadd", -4, Flags::WRITE_OOM_FAST, KeySpec::ONE, "1.2.0",
+        "Add one or more members to a sorted set, or update its score if it already exists", add::zadd),
+    row("zincrby", 4, Flags::WRITE_OOM_FAST, KeySpec::ONE, "1.2.0",
+        "Increment the score of a member in a sorted set", add::zincrby),
+    row("zrem", -3, Flags::WRITE_FAST, KeySpec::ONE, "1.2.0",
+        "Remove one or more members from a sorted set", pop::zrem),
+    row("zcard", 2, Flags::READ_FAST, KeySpec::ONE, "1.2.0",
+        "Get the number of members in a sorted set", zcard),
+    row("zscore", 3, Flags::READ_FAST, KeySpec::ONE, "1.2.0",
+        "Get the score associated with the given member in a sorted set", zscore),
+    row("zmscore", -3, Flags::READ_FAST, KeySpec::ONE, "6.2.0",
+        "Get the score associated with the given members in a sorted set", zmscore),
+    row("zrank", 3, Flags::READ_FAST, KeySpec::ONE, "2.0.0",
+        "Determine the index of a member in a sorted set", zrank),
+    row("zrevrank", 3, Flags::READ_FAST, KeySpec::ONE, "2.0.0",
+        "Determine the index of a member in a sorted set, with scores ordered from high to low", zrevrank),
+    row("zcount", 4, Flags::READ_FAST, KeySpec::ONE, "2.0.0",
+        "Count the members in a sorted set with scores within the given values", range::zcount),
+    row("zlexcount", 4, Flags::READ_FAST, KeySpec::ONE, "2.8.9",
+        "Count the number of members in a sorted set between a given lexicographical range", range::zlexcount),
+    row("zrange", -4, Flags::READONLY, KeySpec::ONE, "1.2.0",
+        "Return a range of members in a sorted set", range::zrange),
+    row("zrangestore", -5, Flags::WRITE_OOM, KeySpec::TWO, "6.2.0",
+        "Store a range of members from sorted set into another key", range::zrangestore),
+    row("zrangebyscore", -4, Flags::READONLY, KeySpec::ONE, "1.0.5",
+        "Return a range of members in a sorted set, by score", range::zrangebyscore),
+    row("zrevrange", -4, Flags::READONLY, KeySpec::ONE, "1.2.0",
+        "Return a range of members in a sorted set, by index, with scores ordered from high to low",
+        range::zrevrange),
+    row("zrevrangebyscore", -4, Flags::READONLY, KeySpec::ONE, "2.2.0",
+        "Return a range of members in a sorted set, by score, with scores ordered from high to low",
+        range::zrevrangebyscore),
+    row("zrangebylex", -4, Flags::READONLY, KeySpec::ONE, "2.8.9",
+        "Return a range of members in a sorted set, by lexicographical range", range::zrangebylex),
+    row("zrevrangebylex", -4, Flags::READONLY, KeySpec::ONE, "2.8.9",
+        "Return a range of members in a sorted set, by lexicographical range, ordered from higher to lower strings.",
+        range::zrevrangebylex),
+    row("zremrangebyrank", 4, Flags::WRITE, KeySpec::ONE, "2.0.0",
+        "Remove all members in a sorted set within the given indexes", range::zremrangebyrank),
+    row("zremrangebyscore", 4, Flags::WRITE, KeySpec::ONE, "1.2.0",
+        "Remove all members in a sorted set within the given scores", range::zremrangebyscore),
+    row("zremrangebylex", 4, Flags::WRITE, KeySpec::ONE, "2.8.9",
+        "Remove all members in a sorted set between the given lexicographical range", range::zremrangebylex),
+    row("zpopmin", -2, Flags::WRITE_FAST, KeySpec::ONE, "5.0.0",
+        "Remove and return members with the lowest scores in a sorted set", pop::zpopmin),
+    row("zpopmax", -2, Flags::WRITE_FAST, KeySpec::ONE, "5.0.0",
+        "Remove and return members with the highest scores in a sorted set", pop::zpopmax),
+    row("zmpop", -4, Flags::WRITE.union(Flags::MOVABLEKEYS), COUNTED, "7.0.0",
+        "Remove and return members with scores in a sorted set", pop::zmpop),
+    row("zscan", -3, Flags::READONLY, KeySpec::ONE, "2.8.0",
+        "Incrementally iterate sorted sets elements and associated scores", sample::zscan),
+    row("zrandmember", -2, Flags::READONLY, KeySpec::ONE, "6.2.0",
+        "Get one or multiple random elements from a sorted set", sample::zrandmember),
+    row("zunion", -3, Flags::READONLY.union(Flags::MOVABLEKEYS), COUNTED, "6.2.0",
+        "Add multiple sorted sets", algebra::zunion),
+    row("zinter", -3, Flags::READONLY.union(Flags::MOVABLEKEYS), COUNTED, "6.2.0",
+        "Intersect multiple sorted sets", algebra::zinter),
+    row("zdiff", -3, Flags::READONLY.union(Flags::MOVABLEKEYS), COUNTED, "6.2.0",
+        "Subtract multiple sorted sets", algebra::zdiff),
+    row("zintercard", -3, Flags::READONLY.union(Flags::MOVABLEKEYS), COUNTED, "7.0.0",
+        "Intersect multiple sorted sets and return the cardinality of the result", algebra::zintercard),
+    row("zunionstore", -4, Flags::WRITE_OOM.union(Flags::MOVABLEKEYS), COUNTED_TO, "2.0.0",
+        "Add multiple sorted sets and store the resulting sorted set in a new key", algebra::zunionstore),
+    row("zinterstore", -4, Flags::WRITE_OOM.union(Flags::MOVABLEKEYS), COUNTED_TO, "2.0.0",
+        "Intersect multiple sorted sets and store the resulting sorted set in a new key", algebra::zinterstore),
+    row("zdiffstore", -4, Flags::WRITE_OOM.union(Flags::MOVABLEKEYS), COUNTED_TO, "6.2.0",
+        "Subtract multiple sorted sets and store the resulting sorted set in a new key", algebra::zdiffstore),
+];

@@ -1,0 +1,108 @@
+//! Taking members out: ZREM by name, ZPOPMIN, ZPOPMAX and ZMPOP from an end.
+//!
+//! Logged as they came, except ZMPOP, which becomes the ZPOPMIN or ZPOPMAX of the key it found.
+
+use super::{changed_by, peek, wrote};
+use crate::command::{CmdError, CmdResult};
+use crate::keyspace::{Ctx, int_arg};
+use crate::value::ZSet;
+
+/// An end of a sorted set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Min,
+    Max,
+}
+
+pub(super) fn zrem(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    let mut removed = 0;
+    if let Some(set) = cx.keys.write::<ZSet>(a[1])? {
+        removed = a[2..].iter().filter(|member| set.remove(member)).count();
+        cx.keys.remove_if_empty(a[1]);
+    }
+    changed_by(cx, a[1], removed);
+    wrote(cx, removed);
+    Ok(())
+}
+
+/// Writes the `n` members at an end, pairs nested or not, and removes them.
+fn take(cx: &mut Ctx<'_>, key: &[u8], end: End, n: usize, nested: bool) -> CmdResult {
+    let Some(set) = cx.keys.write::<ZSet>(key)? else { return Ok(()) };
+    let len = set.len();
+    let ranks = if end == End::Min { 0..n } else { len - n..len };
+    for (member, score) in set.range(ranks.clone(), end == End::Max) {
+        if nested {
+            cx.out.array(2);
+        }
+        cx.out.bulk(member.as_bytes(&mut itoa::Buffer::new()));
+        cx.out.double(score);
+    }
+    set.remove_range(ranks);
+    cx.keys.remove_if_empty(key);
+    changed_by(cx, key, n);
+    Ok(())
+}
+
+fn pop(cx: &mut Ctx<'_>, a: &[&[u8]], end: End) -> CmdResult {
+    let count = match a {
+        [_, _] => None,
+        [_, _, count] => {
+            let count = int_arg(count).ok().and_then(|count| usize::try_from(count).ok());
+            Some(count.ok_or(CmdError::text("ERR value is out of range, must be positive"))?)
+        }
+        _ => return Err(CmdError::SYNTAX),
+    };
+    let len = peek(&mut cx.keys, a[1])?.map_or(0, ZSet::len);
+    let n = count.unwrap_or(1).min(len);
+    if n == 0 {
+        cx.out.array(0);
+        return Ok(());
+    }
+    let nested = cx.out.is_resp3() && count.is_some();
+    cx.out.array(if nested { n } else { 2 * n });
+    take(cx, a[1], end, n, nested)
+}
+
+pub(super) fn zpopmin(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    pop(cx, a, End::Min)
+}
+
+pub(super) fn zpopmax(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    pop(cx, a, End::Max)
+}
+
+pub(super) fn zmpop(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    let positive = |arg: &[u8], error| int_arg(arg).ok().filter(|n| *n > 0).ok_or(CmdError::text(error));
+    let keys = positive(a[1], "ERR numkeys should be greater than 0")? as usize;
+    let rest = a.get(keys.saturating_add(2)..).unwrap_or_default();
+    let (&end, options) = rest.split_first().ok_or(CmdError::SYNTAX)?;
+    let end = match end.to_ascii_lowercase().as_slice() {
+        b"min" => End::Min,
+        b"max" => End::Max,
+        _ => return Err(CmdError::SYNTAX),
+    };
+    let count = match options {
+        [] => 1,
+        [word, count, rest @ ..] if word.eq_ignore_ascii_case(b"count") => {
+            let count = positive(count, "ERR count should be greater than 0")?;
+            if !rest.is_empty() {
+                return Err(CmdError::SYNTAX);
+            }
+            count as usize
+        }
+        _ => return Err(CmdError::SYNTAX),
+    };
+    for key in &a[2..2 + keys] {
+        let Some(set) = peek(&mut cx.keys, key)? else { continue };
+        let n = count.min(set.len());
+        cx.out.array(2);
+        cx.out.bulk(key);
+        cx.out.array(n);
+        take(cx, key, end, n, true)?;
+        let name: &[u8] = if end == End::Min { b"ZPOPMIN" } else { b"ZPOPMAX" };
+        cx.propagate(&[name, key, itoa::Buffer::new().format(n).as_bytes()]);
+        return Ok(());
+    }
+    cx.out.null_array();
+    Ok(())
+}
