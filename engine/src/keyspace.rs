@@ -760,9 +760,27 @@ impl<'a> Keys<'a> {
         });
     }
 
-    /// One step of SCAN over the selected database; `report` gets live entries. Needs `Run::All`.
+    /// One step of SCAN over the selected database; `report` gets live entries, expired ones are removed on the way.
+    /// Needs `Run::All`.
     pub fn scan(&mut self, cursor: u64, count: usize, mut report: impl FnMut(EntryRef<'_>)) -> u64 {
-        let (db, now, see) = (self.db as usize, self.now, self.see_expired);
+        let (now, see) = (self.now, self.see_expired);
+        let mut due: Vec<Vec<u8>> = Vec::new();
+        let next = self.scan_entries(cursor, count, |e| {
+            if see || e.expire().is_none_or(|t| t > now) {
+                report(e);
+            } else {
+                due.push(e.key().to_vec());
+            }
+        });
+        for key in &due {
+            let k = self.hashed(key);
+            self.expire_now(k);
+        }
+        next
+    }
+
+    fn scan_entries(&mut self, cursor: u64, count: usize, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
+        let db = self.db as usize;
         let shards = self.inner.shards.len();
         let mut shard = (cursor >> 48) as usize;
         let mut at = cursor & ((1 << 48) - 1);
@@ -770,9 +788,7 @@ impl<'a> Keys<'a> {
         while shard < shards {
             let next = self.held.shard(shard).dbs[db].scan(at, left.max(1) as usize, |e| {
                 left -= 1;
-                if see || e.expire().is_none_or(|t| t > now) {
-                    report(e);
-                }
+                visit(e);
             });
             if next != 0 {
                 return (shard as u64) << 48 | next;

@@ -124,6 +124,12 @@ fn expire_generic(cx: &mut Ctx<'_>, a: &[&[u8]], name: &str, base: i64, factor: 
         cx.propagate(&[b"DEL", key]);
     } else {
         cx.keys.set_expiry(key, Some(at));
+        if name == "pexpireat" {
+            // Absolute already: logged as it came.
+            cx.changed(key);
+            cx.out.int(1);
+            return Ok(());
+        }
         let mut n = itoa::Buffer::new();
         let mut args: SmallVec<[&[u8]; 6]> =
             SmallVec::from_slice(&[b"PEXPIREAT", key, n.format(at).as_bytes()]);
