@@ -23,7 +23,7 @@ pub(crate) async fn run(server: Arc<Server>) {
         if server.active_expire.load(Ordering::Relaxed) && !server.is_loading() {
             server.engine.expire_cycle(EXPIRE_BUDGET);
         }
-        server.stats.ops.lock().sample(server.stats.commands_processed.get());
+        server.stats.sample();
         repl::primary::cron(&server);
         persist::cron(&server);
         if turn.is_multiple_of(10) {

@@ -31,15 +31,10 @@ fn primary(offset: u64, replicas: &[ReplicaLine], out: &mut Reply<'_>) {
 }
 
 fn replica(link: &PrimaryLink, out: &mut Reply<'_>) {
-    let state = match link {
-        PrimaryLink { up: true, .. } => "connected",
-        PrimaryLink { syncing: true, .. } => "sync",
-        _ => "connecting",
-    };
     out.array(5);
     out.bulk(b"slave");
     out.bulk(link.host.as_bytes());
     out.int(i64::from(link.port));
-    out.bulk(state.as_bytes());
+    out.bulk(link.state.as_bytes());
     out.int(if link.up { link.offset } else { -1 });
 }

@@ -70,6 +70,7 @@ impl Server {
                 host: link.host.clone(),
                 port: link.port,
                 up: shared.is_up(),
+                state: shared.role_word(),
                 idle: seconds(last),
                 transfer: syncing.then(|| Transfer {
                     total: u64::try_from(shared.sync_total.load(Relaxed)).ok(),

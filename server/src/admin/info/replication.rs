@@ -37,6 +37,8 @@ pub(crate) struct PrimaryLink {
     pub(crate) port: u16,
     /// The link is in the streaming state.
     pub(crate) up: bool,
+    /// `connect`, `connecting`, `handshake`, `sync` or `connected`, as ROLE says.
+    pub(crate) state: &'static str,
     /// Seconds since anything was heard; `None` before.
     pub(crate) idle: Option<u64>,
     /// The full sync being received.
