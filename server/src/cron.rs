@@ -24,6 +24,7 @@ pub(crate) async fn run(server: Arc<Server>) {
             server.engine.expire_cycle(EXPIRE_BUDGET);
         }
         server.stats.sample();
+        crate::admin::info::sample_peak();
         repl::primary::cron(&server);
         persist::cron(&server);
         if turn.is_multiple_of(10) {

@@ -1,7 +1,7 @@
 //! Start-up: from the command line to a running server.
 
 use crate::args::{self, Invocation};
-use crate::config::{Config, ConfigHandle};
+use crate::config::{Config, ConfigHandle, RESERVED_DESCRIPTORS};
 use crate::persist::{self, Persistence};
 use crate::repl::Replication;
 use crate::slowlog::Slowlog;
@@ -97,6 +97,24 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
             Ok(())
         },
     )?;
+    server.config.on_change(&["maxclients"], |c| {
+        let most = os::raise_descriptor_limit(c.maxclients + RESERVED_DESCRIPTORS)
+            .saturating_sub(RESERVED_DESCRIPTORS);
+        if most >= c.maxclients || most == 0 {
+            return Ok(());
+        }
+        Err(format!(
+            "The operating system is not able to handle the specified number of clients, try with {most}"
+        ))
+    })?;
+    // Listening sockets are opened once.
+    let (port, bind) = (server.port, server.config.load().bind.clone());
+    server.config.on_change(&["port", "bind"], move |c| {
+        if c.port == port && c.bind == bind {
+            return Ok(());
+        }
+        Err("Changing the listening address of a running server is not supported yet".into())
+    })?;
     let weak = Arc::downgrade(server);
     server.config.on_change(&["slowlog-log-slower-than", "slowlog-max-len", "loglevel"], move |c| {
         logging::set_level(c.loglevel);
@@ -108,11 +126,21 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
     })
 }
 
-fn serve(config: Config) -> Result<(), String> {
+fn serve(mut config: Config) -> Result<(), String> {
     let dir = config.dir.clone();
     std::env::set_current_dir(&dir)
         .map_err(|e| format!("Can't chdir to '{}': {}", dir.display(), crate::config::os_reason(&e)))?;
-    os::raise_descriptor_limit(config.maxclients + crate::config::RESERVED_DESCRIPTORS);
+    let descriptors = os::raise_descriptor_limit(config.maxclients + RESERVED_DESCRIPTORS);
+    let most = descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1);
+    if most < config.maxclients {
+        crate::log!(
+            Warning,
+            "Current maximum open files is {descriptors}. maxclients has been reduced from {} to {most} to compensate \
+             for low ulimit. If you need higher maxclients increase 'ulimit -n'.",
+            config.maxclients
+        );
+        config.maxclients = most;
+    }
     let listeners = if config.port == 0 {
         Vec::new()
     } else {
@@ -165,6 +193,8 @@ fn serve(config: Config) -> Result<(), String> {
     workers.push(to);
     let grown = server.repl.grown.clone();
     server.engine.log().set_waker(move || grown.notify_waiters());
+    // The memory of a server without data, which INFO tells from that of the data.
+    crate::admin::info::Memory::now();
     persist::load_at_start(&server)?;
     let primary = server.config.load().replicaof.0.clone();
     if let Some((host, port)) = primary {

@@ -3,7 +3,8 @@
 
 use sluice_engine::glob::glob_match;
 
-use super::directives::{DIRECTIVES, Directive, flags, lookup};
+use super::directives::{DIRECTIVES, Directive, Support, flags, lookup};
+use super::file::not_supported;
 use super::values::Origin;
 use super::{Config, ConfigHandle, Guarded, rewrite};
 
@@ -48,7 +49,12 @@ pub(crate) fn config_command(handle: &ConfigHandle, args: &[&[u8]], local: bool)
         (b"get", [_, ..]) => ConfigReply::Map(get(&handle.load(), rest)),
         (b"get", []) => wrong_arity("config|get"),
         (b"set", [_, _, ..]) => match set(handle, rest, local) {
-            Ok(()) => ConfigReply::Ok,
+            Ok(without_effect) => {
+                for directive in without_effect {
+                    crate::log!(Warning, "{}", not_supported(directive.name()));
+                }
+                ConfigReply::Ok
+            }
             Err(error) => ConfigReply::Error(error),
         },
         (b"set", _) => wrong_arity("config|set"),
@@ -97,8 +103,8 @@ fn get(config: &Config, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
     found
 }
 
-/// Sets all of the pairs, or none.
-fn set(handle: &ConfigHandle, pairs: &[&[u8]], local: bool) -> Result<(), String> {
+/// Sets all of the pairs, or none. Returns those that changed and have no effect yet.
+fn set(handle: &ConfigHandle, pairs: &[&[u8]], local: bool) -> Result<Vec<&'static Directive>, String> {
     if !pairs.len().is_multiple_of(2) {
         return Err("ERR syntax error".into());
     }
@@ -120,7 +126,12 @@ fn set(handle: &ConfigHandle, pairs: &[&[u8]], local: bool) -> Result<(), String
             changed.push(directive.name());
         }
     }
-    handle.replace(config, &changed).map_err(|(name, reason)| {
+    let without_effect: Vec<_> = targets
+        .iter()
+        .map(|(_, _, d)| *d)
+        .filter(|d| d.support == Support::Later && changed.contains(&d.name()))
+        .collect();
+    handle.replace(config, &changed).map(|()| without_effect).map_err(|(name, reason)| {
         let given = targets.iter().find(|(_, _, d)| d.name() == name).map_or(name.as_bytes(), |(n, _, _)| n);
         failed(given, &reason)
     })

@@ -175,7 +175,8 @@ impl Loader {
     }
 }
 
-fn not_supported(name: &str) -> String {
+/// What the log says of a directive that is set and has no effect yet.
+pub(crate) fn not_supported(name: &str) -> String {
     format!("The directive '{name}' is known but not yet supported: it has no effect")
 }
 

@@ -30,21 +30,28 @@ static STARTUP: AtomicU64 = AtomicU64::new(0);
 impl Memory {
     /// Reads the allocator now. The first reading is remembered as the one of the start.
     pub(crate) fn now() -> Memory {
-        use tikv_jemalloc_ctl::{epoch, stats};
+        use tikv_jemalloc_ctl::stats;
         // A statistic that cannot be read shows as 0, and so does one of a build with another allocator.
-        let _ = epoch::advance();
-        let used = stats::allocated::read().unwrap_or(0) as u64;
+        let used = sample_peak();
         let _ = STARTUP.compare_exchange(0, used, Ordering::Relaxed, Ordering::Relaxed);
-        let peak = PEAK.fetch_max(used, Ordering::Relaxed).max(used);
         Memory {
             used,
             active: stats::active::read().unwrap_or(0) as u64,
             resident: stats::resident::read().unwrap_or(0) as u64,
             rss: os::resident_memory(),
-            peak,
+            peak: PEAK.load(Ordering::Relaxed),
             startup: STARTUP.load(Ordering::Relaxed),
         }
     }
+}
+
+/// Reads how much is handed out, for the peak; called every 100 ms. Returns it.
+pub(crate) fn sample_peak() -> u64 {
+    use tikv_jemalloc_ctl::{epoch, stats};
+    let _ = epoch::advance();
+    let used = stats::allocated::read().unwrap_or(0) as u64;
+    PEAK.fetch_max(used, Ordering::Relaxed);
+    used
 }
 
 /// A size as people read it, in Redis' form: `1.50M`.

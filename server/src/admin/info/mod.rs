@@ -16,7 +16,7 @@ use crate::clients::Clients;
 use crate::config::Config;
 use crate::state::Stats;
 
-pub(crate) use memory::{Memory, human};
+pub(crate) use memory::{Memory, sample_peak};
 pub(crate) use persistence::PersistenceInfo;
 pub(crate) use replication::{PrimaryLink, ReplicaLine, ReplicationInfo, SyncReport, Transfer};
 
