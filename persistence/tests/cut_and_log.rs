@@ -331,21 +331,21 @@ fn check(seed: u64, threads: usize, rounds: usize, preimage_limit: usize) {
 
 #[test]
 fn a_cut_and_the_log_behind_it_make_the_state_under_one_writer() {
-    for seed in 1..=4 {
+    for seed in 1..=2 {
         check(seed, 1, 6, 64 << 20);
     }
 }
 
 #[test]
 fn a_cut_and_the_log_behind_it_make_the_state_under_three_writers() {
-    for seed in 11..=14 {
+    for seed in 11..=13 {
         check(seed, 3, 6, 64 << 20);
     }
 }
 
 #[test]
 fn a_cut_and_the_log_behind_it_make_the_state_when_writers_wait_for_the_sink() {
-    for seed in 21..=23 {
+    for seed in 21..=22 {
         check(seed, 3, 5, 20_000);
     }
 }
