@@ -607,3 +607,101 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command { categories: "", ..row("object", -2, Flags::empty(), KeySpec::Custom(object_keys), "2.2.3",
         "A container for object introspection commands", Run::Keys(object)) },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::console::{Console, START_MS};
+    use std::collections::HashSet;
+
+    #[test]
+    fn expiry_is_logged_as_an_absolute_time_or_as_a_deletion() {
+        let mut c = Console::new();
+        c.run("SET k v");
+        assert_eq!(c.effects("EXPIRE k 100"), [format!("PEXPIREAT k {}", START_MS + 100_000)]);
+        assert_eq!(c.effects("PEXPIRE k 200000 GT"), [format!("PEXPIREAT k {} GT", START_MS + 200_000)]);
+        assert!(c.effects("EXPIRE k 50 GT").is_empty());
+        assert_eq!(c.effects("EXPIREAT k 4000000000"), ["PEXPIREAT k 4000000000000"]);
+        assert_eq!(c.effects("PERSIST k"), ["PERSIST k"]);
+        assert_eq!(c.effects("EXPIRE k -1"), ["DEL k"]);
+        assert_eq!(c.run("EXISTS k"), ":0");
+    }
+
+    #[test]
+    fn a_replica_leaves_deletion_to_its_primary() {
+        let mut c = Console::new();
+        c.engine.set_replica(true);
+        c.session.from_primary = true;
+        c.run("SET k v");
+        assert_eq!(c.run("PEXPIREAT k 5"), ":1");
+        assert_eq!(c.run("GET k"), "$1 v");
+        c.session.from_primary = false;
+        assert_eq!(c.run("GET k"), "$-1");
+        assert_eq!(c.run("TTL k"), ":-2");
+        assert_eq!(c.run("DBSIZE"), ":1");
+    }
+
+    #[test]
+    fn impossible_times_are_refused() {
+        let mut c = Console::new();
+        c.run("SET k v");
+        for (line, name) in [
+            ("EXPIRE k 9223372036854775807", "expire"),
+            ("EXPIRE k -9223372036854775808", "expire"),
+            ("PEXPIRE k 9223372036854775807", "pexpire"),
+            ("EXPIREAT k 9223372036854775807", "expireat"),
+            ("GETEX k EX 0", "getex"),
+        ] {
+            assert_eq!(c.run(line), format!("-ERR invalid expire time in '{name}' command"));
+        }
+        assert_eq!(c.run("TTL k"), ":-1");
+    }
+
+    #[test]
+    fn keys_move_between_names_and_databases_with_their_expiry() {
+        let mut c = Console::new();
+        c.run("SET a v PX 5000");
+        assert_eq!(c.effects("RENAME a b"), ["RENAME a b"]);
+        assert_eq!(c.effects("COPY b b DB 3"), ["COPY b b DB 3"]);
+        assert_eq!(c.effects("MOVE b 3"), Vec::<String>::new());
+        assert_eq!(c.effects("MOVE b 4"), ["MOVE b 4"]);
+        c.run("SELECT 4");
+        assert_eq!(c.run("PTTL b"), ":5000");
+        assert_eq!(c.effects("SWAPDB 3 4").last().unwrap(), "SWAPDB 3 4");
+        assert_eq!(c.run("RENAMENX b b"), ":0");
+        assert_eq!(c.run("RENAME none b"), "-ERR no such key");
+        assert_eq!(c.run("COPY b b"), "-ERR source and destination objects are the same");
+        assert_eq!(c.run("MOVE b 16"), "-ERR DB index is out of range");
+    }
+
+    #[test]
+    fn scan_finds_every_key_whatever_the_count() {
+        let mut c = Console::new();
+        for i in 0..1000 {
+            c.run(&format!("SET key:{i} v"));
+        }
+        c.run("SET gone v PX 1");
+        c.session.now_ms = START_MS + 5;
+        for count in [1, 7, 100, 5000] {
+            let (mut cursor, mut seen) = ("0".to_string(), HashSet::new());
+            loop {
+                let reply = c.run(&format!("SCAN {cursor} COUNT {count} MATCH key:*"));
+                let words: Vec<&str> = reply.split(' ').collect();
+                cursor = words[2].to_string();
+                seen.extend(words[4..].iter().filter(|w| w.starts_with("key:")).map(|w| w.to_string()));
+                if cursor == "0" {
+                    break;
+                }
+            }
+            assert_eq!(seen.len(), 1000, "COUNT {count}");
+        }
+        assert_eq!(c.run("DBSIZE"), ":1000");
+    }
+
+    #[test]
+    fn flushing_is_logged_even_where_nothing_was_there() {
+        let mut c = Console::new();
+        assert_eq!(c.effects("FLUSHALL"), ["SELECT 0", "FLUSHALL"]);
+        assert_eq!(c.effects("FLUSHDB ASYNC"), ["FLUSHDB ASYNC"]);
+        assert_eq!(c.run("FLUSHALL now"), "-ERR syntax error");
+    }
+}

@@ -1,6 +1,8 @@
 //! The built-in commands, one file a family, one function a command, one row a command in the table.
 
 pub(crate) mod connection;
+#[cfg(test)]
+pub(crate) mod console;
 pub(crate) mod hash;
 pub(crate) mod keys;
 pub(crate) mod lcs;

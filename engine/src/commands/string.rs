@@ -452,3 +452,108 @@ pub(crate) const COMMANDS: &[Command] = &[
     row("setrange", 4, Flags::WRITE_OOM, KeySpec::ONE, "2.2.0",
         "Overwrite part of a string at key starting at the specified offset", Run::Keys(setrange)),
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::console::{Console, START_MS};
+
+    #[test]
+    fn relative_expiries_are_logged_as_absolute_times() {
+        let mut c = Console::new();
+        let at = START_MS + 100_000;
+        c.run("SET warm up");
+        for line in ["SET k v EX 100", "set k v px 100000 get", "SETEX k 100 v", "PSETEX k 100000 v"] {
+            assert_eq!(c.effects(line), [format!("SET k v PXAT {at}")], "{line}");
+        }
+        assert_eq!(c.effects("GETEX k EX 100"), [format!("PEXPIREAT k {at}")]);
+        assert_eq!(c.effects("GETEX k PERSIST"), ["PERSIST k"]);
+        assert!(c.effects("GETEX k PERSIST").is_empty());
+        assert!(c.effects("GETEX k").is_empty());
+        assert_eq!(c.effects("GETEX k PXAT 1"), ["DEL k"]);
+        assert_eq!(c.run("GET k"), "$-1");
+    }
+
+    #[test]
+    fn what_depends_on_state_or_arithmetic_is_logged_as_its_result() {
+        let mut c = Console::new();
+        c.run("SET f 10.5");
+        assert_eq!(c.effects("INCRBYFLOAT f 0.1"), ["SET f 10.6 KEEPTTL"]);
+        assert_eq!(c.effects("GETSET f x"), ["SET f x"]);
+        assert_eq!(c.effects("SET f y XX GET KEEPTTL"), ["SET f y XX KEEPTTL"]);
+        assert_eq!(c.effects("GETDEL f"), ["DEL f"]);
+        assert_eq!(c.effects("INCR n"), ["INCR n"]);
+        for nothing in ["SET n 5 NX", "SET none v XX", "GETDEL none", "SETNX n 1", "MSETNX a 1 n 2", "GET n"]
+        {
+            assert!(c.effects(nothing).is_empty(), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn an_expired_key_is_logged_as_deleted_before_what_follows() {
+        let mut c = Console::new();
+        c.run("SET k v PX 5");
+        c.session.now_ms = START_MS + 10;
+        // Were the DEL missing, a replica that keeps expired keys would keep the old expiry.
+        assert_eq!(c.effects("SET k w KEEPTTL"), ["MULTI", "DEL k", "SET k w KEEPTTL", "EXEC"]);
+        assert_eq!(c.run("TTL k"), ":-1");
+        c.run("SET n 7 PX 5");
+        c.session.now_ms = START_MS + 20;
+        assert_eq!(c.effects("INCR n"), ["MULTI", "DEL n", "INCR n", "EXEC"]);
+        assert_eq!(c.run("GET n"), "$1 1");
+    }
+
+    #[test]
+    fn incr_overwrites_in_place_and_keeps_the_expiry() {
+        let mut c = Console::new();
+        c.run("SET n 41 PX 1000");
+        let block = |c: &Console| {
+            c.engine.exclusive(0, &mut Vec::new(), |cx| cx.keys.peek(b"n").map(|e| e.key().as_ptr() as usize))
+        };
+        let before = block(&c);
+        assert_eq!(c.run("INCR n"), ":42");
+        assert_eq!(block(&c), before);
+        assert_eq!(c.run("PTTL n"), ":1000");
+    }
+
+    #[test]
+    fn a_refused_command_changes_nothing() {
+        let mut c = Console::new();
+        c.run("SET n 9223372036854775807");
+        c.run("RPUSH l x");
+        c.logged();
+        for (line, text) in [
+            ("INCR n", "-ERR increment or decrement would overflow"),
+            ("DECRBY n -9223372036854775808", "-ERR decrement would overflow"),
+            ("APPEND l x", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+            ("SET l v GET", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+            ("SET n 1 EX 0", "-ERR invalid expire time in 'set' command"),
+            ("SET n 1 EX 9223372036854775807", "-ERR invalid expire time in 'set' command"),
+            ("SET n 1 NX XX", "-ERR syntax error"),
+            ("SET n 1 KEEPTTL EX 5", "-ERR syntax error"),
+            ("INCRBYFLOAT n nan", "-ERR value is not a valid float"),
+            ("INCRBYFLOAT n inf", "-ERR increment would produce NaN or Infinity"),
+            ("SETRANGE n -1 x", "-ERR offset is out of range"),
+            ("SETRANGE n 536870912 x", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)"),
+            ("MSET a 1 b", "-ERR wrong number of arguments for 'mset' command"),
+        ] {
+            assert_eq!(c.run(line), text, "{line}");
+        }
+        assert!(c.logged().is_empty());
+        assert_eq!(c.run("GET n"), "$19 9223372036854775807");
+    }
+
+    #[test]
+    fn edited_strings_read_back_whole() {
+        let mut c = Console::new();
+        assert_eq!(c.run("APPEND k 12"), ":2");
+        assert_eq!(c.run("OBJECT ENCODING k"), "$3 int");
+        assert_eq!(c.run("APPEND k 34"), ":4");
+        assert_eq!(c.run("OBJECT ENCODING k"), "$3 raw");
+        assert_eq!(c.run("INCR k"), ":1235");
+        assert_eq!(c.run("SETRANGE k 6 x"), ":7");
+        assert_eq!(c.run("GET k"), "$7 1235\0\0x");
+        assert_eq!(c.run("GETRANGE k -3 -2"), "$2 \0\0");
+        assert_eq!(c.run("SETRANGE none 0 ''"), ":0");
+        assert_eq!(c.run("EXISTS none"), ":0");
+    }
+}
