@@ -126,11 +126,11 @@ pub(super) fn zrangestore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let limits = cx.keys.limits().zset();
     let result = cx.keys.read::<ZSet>(a[2])?.map(|set| {
         let ranks = query.ranks(set);
-        // Redis knows the size beforehand only here; it shows in how -0 is kept.
+        // A listpack loses the sign of -0: it shows in which order, and when known to be large, a result is built.
         let room = if matches!(query.bounds, Bounds::Rank(..)) { ranks.len() } else { 0 };
         let mut result = ZSet::with_capacity(room, limits);
         let mut text = itoa::Buffer::new();
-        for (member, score) in set.range(ranks, false) {
+        for (member, score) in set.range(ranks, query.backward) {
             result.add(member.as_bytes(&mut text), score, limits);
         }
         result
