@@ -8,7 +8,7 @@ use crate::keyspace::{Ctx, int_arg, syntax};
 use crate::resp::Reply;
 use crate::value::Collection;
 
-/// Steps a call takes at most for each element it was asked for, where a pattern leaves most of them out.
+/// Elements a call looks at where COUNT does not say.
 const DEFAULT_COUNT: usize = 10;
 
 /// `[MATCH pattern] [COUNT count]`

@@ -7,7 +7,7 @@ use super::random::{self, Source};
 use super::scan::scan;
 use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
 use crate::encoding::LpValue;
-use crate::keyspace::{Ctx, int_arg, syntax};
+use crate::keyspace::{Ctx, Keys, int_arg, syntax};
 use crate::num::parse_i64;
 use crate::value::set::algebra::{difference, intersect, union};
 use crate::value::{Set, Value};
@@ -215,13 +215,13 @@ fn srandmember(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 
 // ---- several sets ----
 
-/// The sets under `keys`, or `None` where one is missing: then nothing is common to all.
-fn all_of<'a>(cx: &'a mut Ctx<'_>, keys: &[&[u8]]) -> Result<Option<Vec<&'a Set>>, CmdError> {
-    Ok(cx.keys.read_all::<Set>(keys)?.into_iter().collect())
+/// The sets under these names, or `None` where one is missing: then nothing is common to all.
+fn all_of<'k>(keys: &'k mut Keys<'_>, names: &[&[u8]]) -> Result<Option<Vec<&'k Set>>, CmdError> {
+    Ok(keys.read_all::<Set>(names)?.into_iter().collect())
 }
 
 fn sinter(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    let sets: Option<Vec<&Set>> = cx.keys.read_all::<Set>(&a[1..])?.into_iter().collect();
+    let sets = all_of(&mut cx.keys, &a[1..])?;
     let head = cx.out.defer_set();
     let mut n = 0;
     intersect(sets.unwrap_or_default(), |member| {
@@ -248,7 +248,7 @@ fn sintercard(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
             .ok_or(CmdError::text("ERR LIMIT can't be negative"))?;
     }
     let mut n = 0;
-    intersect(all_of(cx, &a[2..2 + keys])?.unwrap_or_default(), |_| {
+    intersect(all_of(&mut cx.keys, &a[2..2 + keys])?.unwrap_or_default(), |_| {
         n += 1;
         if n == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -291,7 +291,7 @@ fn store(cx: &mut Ctx<'_>, key: &[u8], set: Set) {
 fn sinterstore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let limit = cx.keys.limits().intset();
     let mut common = Set::new();
-    intersect(all_of(cx, &a[2..])?.unwrap_or_default(), |member| {
+    intersect(all_of(&mut cx.keys, &a[2..])?.unwrap_or_default(), |member| {
         common.add_value(member, limit);
         ControlFlow::Continue(())
     });
