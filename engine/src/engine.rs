@@ -331,7 +331,7 @@ impl Engine {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn context<'a>(
+    pub(crate) fn context<'a>(
         &'a self,
         fx: &'a mut crate::keyspace::Effects,
         held: Held<'a>,
@@ -392,7 +392,7 @@ impl Engine {
                     return self.refuse(row.id, resp3, out, &e, false);
                 }
             }
-            Run::Transaction(op) => return self.transaction(op, row, s, req, out, external),
+            Run::Transaction(op) => return self.run_transaction(op, row, s, req, out, external),
             Run::Keys(_) | Run::All(_) => return self.run(s, row, req, out),
         }
         self.inner.calls[row.id].calls.fetch_add(1, Ordering::Relaxed);
@@ -485,7 +485,7 @@ impl Engine {
     }
 
     /// Appends effects to the log; the shards are still locked.
-    fn commit(&self, fx: &mut crate::keyspace::Effects, verbatim: Option<(u32, &[u8])>) {
+    pub(crate) fn commit(&self, fx: &mut crate::keyspace::Effects, verbatim: Option<(u32, &[u8])>) {
         if !fx.enabled {
             return;
         }
@@ -518,7 +518,7 @@ impl Engine {
         self.lock_indexes(indexes)
     }
 
-    fn lock_indexes(&self, mut indexes: SmallVec<[usize; 8]>) -> Held<'_> {
+    pub(crate) fn lock_indexes(&self, mut indexes: SmallVec<[usize; 8]>) -> Held<'_> {
         indexes.sort_unstable();
         indexes.dedup();
         match indexes.len() {
@@ -530,7 +530,7 @@ impl Engine {
     }
 
     #[cold]
-    fn must_stall(&self, held: &mut Held<'_>, db: u32, keys: KeySpec, args: &[&[u8]]) -> bool {
+    pub(crate) fn must_stall(&self, held: &mut Held<'_>, db: u32, keys: KeySpec, args: &[&[u8]]) -> bool {
         let full = self.inner.cut.lock().as_ref().is_some_and(|c| c.is_full());
         if !full {
             return false;
@@ -585,7 +585,7 @@ impl Engine {
         Outcome::Done
     }
 
-    fn transaction(
+    fn run_transaction(
         &self,
         op: TxOp,
         row: Row,

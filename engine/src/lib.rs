@@ -1,9 +1,62 @@
-//! An embeddable in-memory data store of the Redis family.
+//! An embeddable in-memory data store of the Redis family, built around one idea: a **cut** and the **log** after it.
 //!
-//! An [`Engine`] holds databases of strings, lists, hashes, sets and sorted sets, runs commands on the caller's
-//! thread, records their effects in a [`log::Log`], and produces forkless point-in-time snapshots, [`cut::Cut`]s,
-//! while writes go on. It knows no files, no sockets and no async runtime.
+//! An [`Engine`] holds databases of strings, lists, hashes, sets and sorted sets. It runs commands on the caller's
+//! thread, under the locks of just the keys they name; clones of it share the data, and any thread may use any clone.
+//! It knows no files, no sockets and no async runtime.
+//!
+//! - The **log** ([`log::Log`]) is one ordered stream of what writes did, RESP-encoded and addressed by byte offset.
+//! - A **cut** ([`cut::Cut`]) is every key as it stood at one offset of the log, delivered in slices while writes go
+//!   on: without fork, without stopping anyone, and with a bounded amount of memory.
+//!
+//! A cut at offset X and the log from X are the state, always. A snapshot file, a replica, an append-only file, a
+//! cache in another process: each is a consumer of that pair, and can be one of yours.
+//!
+//! ```
+//! use sluice_engine::Engine;
+//! use sluice_engine::cut::{CutSink, Element, EntryMeta, HugeKind, Step};
+//! use sluice_engine::value::ValueView;
+//!
+//! let engine = Engine::default();
+//! engine.log().activate(); // records from here on; without followers it costs nothing
+//!
+//! // Typed calls, and every Redis command beside them.
+//! let db = engine.db(0);
+//! db.set("greeting", "hello")?;
+//! db.hset("user:1", "name", "Ada")?;
+//! engine.execute(&["ZADD", "scores", "7", "ada"])?;
+//! engine.transaction(0, |db| db.incr_by("visits", 1))?;
+//!
+//! // A consumer of cuts is told of whole keys, and of huge values element by element.
+//! #[derive(Default)]
+//! struct Keys(Vec<String>);
+//! impl CutSink for Keys {
+//!     fn entry(&mut self, meta: &EntryMeta<'_>, _: ValueView<'_>) {
+//!         self.0.push(String::from_utf8_lossy(meta.key).into_owned());
+//!     }
+//!     fn begin_huge(&mut self, meta: &EntryMeta<'_>, _: HugeKind, _elements: u64) {
+//!         self.0.push(String::from_utf8_lossy(meta.key).into_owned());
+//!     }
+//!     fn element(&mut self, _: Element<'_>) {}
+//!     fn end_huge(&mut self) {}
+//!     fn pending(&self) -> usize { 0 }
+//! }
+//!
+//! let mut cut = engine.begin_cut()?;
+//! let mut log = engine.log().reader(cut.offset())?;
+//! db.del(&["greeting"]); // after the cut began: the cut delivers the key, the log deletes it
+//! let mut keys = Keys::default();
+//! while cut.step(&mut keys, 64 << 10) == Step::More {}
+//! keys.0.sort();
+//! assert_eq!(keys.0, ["greeting", "scores", "user:1", "visits"]);
+//! assert!(log.read(usize::MAX).ends_with(b"*2\r\n$3\r\nDEL\r\n$8\r\ngreeting\r\n"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Where to read on: [`api`] for the typed calls, [`Engine::execute`] for commands by name, [`cut`] and [`log`] for
+//! the pair, [`load`] for the way back in, [`command`] to register commands of your own. `examples/embed.rs` in the
+//! repository shows all of it at work.
 
+pub mod api;
 pub mod command;
 mod commands;
 pub mod config;
@@ -22,5 +75,6 @@ pub mod session;
 pub mod table;
 pub mod value;
 
+pub use api::Db;
 pub use engine::{Engine, EngineBuilder, Outcome, Request, Row, now_ms};
 pub use session::Session;

@@ -219,7 +219,7 @@ fn lindex(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 }
 
 fn lset(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    let len = cx.keys.read::<List>(a[1])?.ok_or(CmdError::NO_KEY)?.len();
+    let len = cx.keys.read_to_change::<List>(a[1])?.ok_or(CmdError::NO_KEY)?.len();
     let at = index_of(int_arg(a[2])?, len).ok_or(CmdError::INDEX)?;
     let limit = node_limit(&cx.keys);
     if let Some(list) = cx.keys.write::<List>(a[1])? {
@@ -238,7 +238,7 @@ fn linsert(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     } else {
         return Err(CmdError::SYNTAX);
     };
-    let Some(list) = cx.keys.read::<List>(a[1])? else {
+    let Some(list) = cx.keys.read_to_change::<List>(a[1])? else {
         cx.out.int(0);
         return Ok(());
     };
@@ -258,7 +258,7 @@ fn linsert(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 fn lrem(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let count = int_arg(a[2])?;
     // Looking first spares a list without the element a pre-image.
-    if cx.keys.read::<List>(a[1])?.is_none_or(|list| list.find(a[3]).is_none()) {
+    if cx.keys.read_to_change::<List>(a[1])?.is_none_or(|list| list.find(a[3]).is_none()) {
         cx.out.int(0);
         return Ok(());
     }
@@ -270,7 +270,7 @@ fn lrem(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 
 fn ltrim(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let (start, stop) = (int_arg(a[2])?, int_arg(a[3])?);
-    let Some(len) = cx.keys.read::<List>(a[1])?.map(List::len) else {
+    let Some(len) = cx.keys.read_to_change::<List>(a[1])?.map(List::len) else {
         cx.out.ok();
         return Ok(());
     };
@@ -289,7 +289,7 @@ fn ltrim(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 }
 
 fn move_element(cx: &mut Ctx<'_>, from: &[u8], to: &[u8], take: End, give: End) -> CmdResult {
-    if cx.keys.read::<List>(from)?.is_none() {
+    if cx.keys.read_to_change::<List>(from)?.is_none() {
         cx.out.null();
         return Ok(());
     }

@@ -1,0 +1,155 @@
+//! The typed API: what an embedder calls instead of composing commands.
+//!
+//! [`Engine::db`] gives a [`Db`], whose methods take keys and values as anything that is bytes and reply Rust types.
+//! They run on the caller's thread, under the locks of just their keys, and their effects are in the log as a
+//! command's are. [`Engine::transaction`] runs several as one. Whatever has no method of its own is a command away:
+//! [`Engine::execute`]. Neither is built on the other: both use the same operations on values.
+//!
+//! Where a write would add a pre-image to a cut whose queue is full, it waits for the cut's consumer. A thread that
+//! itself steps a cut must therefore not write in between, or raise [`Engine::set_preimage_limit`] first.
+
+mod access;
+mod hashes;
+mod keys;
+mod lists;
+mod reply;
+mod sets;
+mod sorted_sets;
+mod strings;
+
+pub use keys::Ttl;
+pub use reply::ReplyValue;
+pub use strings::{Expiry, Only, SetOptions};
+
+use crate::command::CmdError;
+use crate::engine::Engine;
+use access::{Access, Within};
+use smallvec::SmallVec;
+
+/// Why a call was refused; nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The key holds a value of another type.
+    #[error("the key holds a value of another type")]
+    WrongType,
+    /// The value is no 64-bit integer.
+    #[error("the value is not an integer")]
+    NotInteger,
+    /// The result is beyond 64 bits.
+    #[error("the result would overflow 64 bits")]
+    Overflow,
+    /// A score is, or would become, not a number.
+    #[error("the score is not a number")]
+    NotANumber,
+    /// There is no such key.
+    #[error("there is no such key")]
+    NoSuchKey,
+    /// There is no such index.
+    #[error("the index is out of range")]
+    IndexOutOfRange,
+    /// There is no such database.
+    #[error("there is no database {0}")]
+    NoSuchDatabase(u32),
+    /// The string would become longer than `proto-max-bulk-len` allows.
+    #[error("the string would be longer than the limit of {0} bytes")]
+    TooLong(usize),
+    /// A command's error reply, code first, or a command that the engine alone cannot run.
+    #[error("{0}")]
+    Command(String),
+}
+
+impl From<CmdError> for Error {
+    fn from(e: CmdError) -> Error {
+        const KNOWN: [(CmdError, Error); 4] = [
+            (CmdError::WRONG_TYPE, Error::WrongType),
+            (CmdError::NOT_INT, Error::NotInteger),
+            (CmdError::NO_KEY, Error::NoSuchKey),
+            (CmdError::INDEX, Error::IndexOutOfRange),
+        ];
+        match KNOWN.into_iter().find(|(known, _)| *known == e) {
+            Some((_, error)) => error,
+            None => Error::Command(e.0.into_owned()),
+        }
+    }
+}
+
+/// The result of a typed call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// One database of an engine, or of a transaction; cheap to make and to copy.
+///
+/// Methods stand by type: [strings](#strings), [keys](#keys-of-any-type), [hashes](#hashes), [lists](#lists),
+/// [sets](#sets), [sorted sets](#sorted-sets).
+#[derive(Clone, Copy)]
+pub struct Db<'a> {
+    engine: &'a Engine,
+    index: u32,
+    within: Option<&'a dyn Within>,
+}
+
+impl std::fmt::Debug for Db<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Db").field("index", &self.index).field("within", &self.within.is_some()).finish()
+    }
+}
+
+impl Engine {
+    /// A database.
+    ///
+    /// # Panics
+    /// Where the engine has no database of that number; see [`crate::EngineBuilder::databases`].
+    pub fn db(&self, index: u32) -> Db<'_> {
+        assert!(index < self.databases(), "there is no database {index} of {}", self.databases());
+        Db { engine: self, index, within: None }
+    }
+
+    /// Runs `f` while nothing else runs: what it does through its [`Db`] is one step for everyone else, and one
+    /// block in the log. There is no way back: what `f` did before it returned an error, or panicked, stays done.
+    ///
+    /// `f` must use the [`Db`] it is given and not the engine, whose locks are held.
+    ///
+    /// ```
+    /// # use sluice_engine::Engine;
+    /// let engine = Engine::default();
+    /// engine.db(0).set("alice", "100")?;
+    /// let moved = engine.transaction(0, |db| {
+    ///     db.incr_by("alice", -30)?;
+    ///     db.incr_by("bob", 30)
+    /// })?;
+    /// assert_eq!(moved, 30);
+    /// # Ok::<(), sluice_engine::api::Error>(())
+    /// ```
+    pub fn transaction<R>(&self, db: u32, f: impl FnOnce(&Db<'_>) -> R) -> R {
+        assert!(db < self.databases(), "there is no database {db} of {}", self.databases());
+        self.with_all(db, |within| f(&Db { engine: self, index: db, within: Some(within) }))
+    }
+}
+
+impl<'a> Db<'a> {
+    /// The number of the database.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Another database of the same engine, or transaction.
+    pub fn select(&self, index: u32) -> Result<Db<'a>> {
+        if index >= self.engine.databases() {
+            return Err(Error::NoSuchDatabase(index));
+        }
+        Ok(Db { index, ..*self })
+    }
+}
+
+/// The arguments of an effect: some fixed ones, then many.
+fn args<'x>(first: &[&'x [u8]], rest: impl Iterator<Item = &'x [u8]>) -> SmallVec<[&'x [u8]; 8]> {
+    first.iter().copied().chain(rest).collect()
+}
+
+/// `start` and `stop`, from 0, or negative from the end, as a range of ranks.
+fn ranks(start: i64, stop: i64, len: usize) -> std::ops::Range<usize> {
+    let len = len as i64;
+    let absolute = |i: i64| if i < 0 { i.saturating_add(len) } else { i };
+    let (start, stop) = (absolute(start).max(0), absolute(stop).min(len - 1));
+    if start > stop { 0..0 } else { start as usize..stop as usize + 1 }
+}
