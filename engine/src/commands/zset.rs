@@ -16,16 +16,12 @@ use crate::value::{Value, ZSet};
 
 // ---- what the family shares ----
 
-fn put_member(out: &mut Reply<'_>, member: LpValue<'_>) {
-    out.bulk(member.as_bytes(&mut itoa::Buffer::new()));
-}
-
 /// A member, with its score where that was asked for: a pair of its own in RESP3, two replies in RESP2.
 fn put_pair(out: &mut Reply<'_>, member: LpValue<'_>, score: Option<f64>) {
     if score.is_some() && out.is_resp3() {
         out.array(2);
     }
-    put_member(out, member);
+    out.element(member);
     if let Some(score) = score {
         out.double(score);
     }

@@ -34,7 +34,7 @@ fn take(cx: &mut Ctx<'_>, key: &[u8], end: End, n: usize, nested: bool) -> CmdRe
         if nested {
             cx.out.array(2);
         }
-        cx.out.bulk(member.as_bytes(&mut itoa::Buffer::new()));
+        cx.out.element(member);
         cx.out.double(score);
     }
     set.remove_range(ranks);
