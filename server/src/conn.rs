@@ -251,6 +251,14 @@ impl Conn {
             return self.replied(out, start);
         }
         self.client.last_command.store(row.id, Ordering::Relaxed);
+        // A subcommand that cannot run is refused when it is queued, so that EXEC refuses the whole.
+        if self.session.in_multi()
+            && let Err(e) = crate::admin::subcommand_check(row.command.name, args)
+        {
+            self.session.break_multi();
+            self.error(out, &e.0);
+            return self.replied(out, start);
+        }
         let mut deferred: Vec<(usize, Row, Vec<Vec<u8>>)> = Vec::new();
         let outcome =
             server.engine.call(&mut self.session, row, Request { args, raw }, out, &mut |row, args, cx| {

@@ -94,7 +94,7 @@ fn user(password: &[u8], out: &mut Reply<'_>) {
     out.bulk(b"flags");
     let flags: &[&str] = if password.is_empty() { &["on", "nopass"] } else { &["on"] };
     out.set(flags.len());
-    flags.iter().for_each(|flag| out.simple(flag));
+    flags.iter().for_each(|flag| out.bulk(flag.as_bytes()));
     out.bulk(b"passwords");
     out.array(usize::from(!password.is_empty()));
     if !password.is_empty() {

@@ -147,7 +147,11 @@ fn details(c: &Command, out: &mut Reply<'_>) {
     simple_set(categories(flags, extra).into_iter(), "@", out);
     out.set(0);
     key_specs(flags, if container { &KeySpec::None } else { &c.keys }, out);
-    out.array(subs.len());
+    if subs.is_empty() {
+        out.set(0);
+    } else {
+        out.array(subs.len());
+    }
     subs.iter().for_each(|sub| subcommand(c, sub, out));
 }
 
@@ -163,7 +167,7 @@ fn subcommand(of: &Command, sub: &Subcommand, out: &mut Reply<'_>) {
     out.set(0);
     let spec = if keyed { KeySpec::Range { first: 2, last: 2, step: 1 } } else { KeySpec::None };
     key_specs(sub.flags, &spec, out);
-    out.array(0);
+    out.set(0);
 }
 
 /// What a command does to its keys, as far as its flags tell.

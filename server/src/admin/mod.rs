@@ -70,7 +70,7 @@ pub(crate) fn run(conn: &mut Conn, name: &str, args: &[&[u8]], out: &mut Vec<u8>
 }
 
 /// Refuses a subcommand that does not exist or has the wrong number of words.
-fn subcommand_check(name: &str, args: &[&[u8]]) -> CmdResult {
+pub(crate) fn subcommand_check(name: &str, args: &[&[u8]]) -> CmdResult {
     let all = rows::subcommands(name);
     let Some(given) = args.get(1).filter(|_| !all.is_empty()) else {
         return Ok(());
