@@ -374,9 +374,7 @@ impl<'a> Keys<'a> {
     /// A string that a command is about to change: an expired one goes first, and nothing is counted as a hit.
     #[inline]
     pub fn string_to_change(&mut self, key: &[u8]) -> Result<Option<StrRef<'_>>, CmdError> {
-        let k = self.hashed(key);
-        self.expire_now(k);
-        match self.peek(key).map(EntryRef::payload) {
+        match self.touch_live(key).map(EntryRef::payload) {
             None => Ok(None),
             Some(Payload::Str(b)) => Ok(Some(StrRef::Bytes(b))),
             Some(Payload::Int(i)) => Ok(Some(StrRef::Int(i))),
@@ -396,9 +394,7 @@ impl<'a> Keys<'a> {
     /// A collection that a command may be about to change: an expired one goes first, nothing is counted as a hit,
     /// and nothing is handed to a cut yet.
     pub fn read_to_change<T: Collection + 'static>(&mut self, key: &[u8]) -> Result<Option<&T>, CmdError> {
-        let k = self.hashed(key);
-        self.expire_now(k);
-        match self.peek(key).map(EntryRef::payload) {
+        match self.touch_live(key).map(EntryRef::payload) {
             None => Ok(None),
             Some(Payload::Value(v)) => T::from_value(v).map(Some).ok_or(CmdError::WRONG_TYPE),
             Some(_) => Err(CmdError::WRONG_TYPE),
@@ -454,9 +450,17 @@ impl<'a> Keys<'a> {
     /// Is there a live key, for a command that is about to write? An expired one goes first.
     #[inline]
     pub fn live(&mut self, key: &[u8]) -> bool {
+        self.touch_live(key).is_some()
+    }
+
+    /// A live key for a command that is about to write: an expired one goes first, and looking is an access.
+    #[inline]
+    fn touch_live(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         let k = self.hashed(key);
         self.expire_now(k);
-        self.peek(key).is_some()
+        let (now, see, lru) = (self.now, self.see_expired, self.lru());
+        let e = self.table(k.hash).touch_hashed(k.hash, key, lru)?;
+        (see || e.expire().is_none_or(|at| at > now)).then_some(e)
     }
 
     /// Does a key given this expiry vanish at once? Not where a primary decides about expiry, or decided already.
