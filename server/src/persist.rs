@@ -3,8 +3,9 @@
 //! A snapshot is a cut written through [`Storage`](sluice_persistence::storage::Storage): no fork, so SAVE differs
 //! from BGSAVE only in who waits for it.
 
-use crate::config::os_reason;
+use crate::config::{Config, os_reason};
 use crate::state::{Server, gate, unix_seconds};
+use sluice_engine::cut::Cut;
 use sluice_persistence::{LoadOptions, SaveOptions};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -93,17 +94,25 @@ fn path(server: &Server) -> PathBuf {
 
 /// Writes a snapshot and waits for it.
 pub(crate) fn save_now(server: &Server) -> Result<(), String> {
+    save_begun(server, None)
+}
+
+/// Writes a snapshot as of `begun`, a cut and the change counter at its beginning, or as of the first moment a cut
+/// can be had.
+fn save_begun(server: &Server, begun: Option<(Cut, u64)>) -> Result<(), String> {
     let began = Instant::now();
     let p = &server.persist;
     p.last_try.store(unix_seconds(), Ordering::Relaxed);
     p.began_ms.store(sluice_engine::now_ms() as u64, Ordering::Relaxed);
-    let cut = loop {
-        match server.engine.begin_cut() {
-            Ok(cut) => break cut,
-            Err(_) => std::thread::sleep(CUT_RETRY),
-        }
+    let (cut, changes) = match begun {
+        Some(begun) => begun,
+        None => loop {
+            match begin(server) {
+                Some(begun) => break begun,
+                None => std::thread::sleep(CUT_RETRY),
+            }
+        },
     };
-    let changes = server.engine.changes();
     let options = save_options(server);
     let saved = sluice_persistence::save_cut(cut, &server.storage, &path(server), &options, &mut |_| {
         ControlFlow::Continue(())
@@ -116,22 +125,27 @@ pub(crate) fn save_now(server: &Server) -> Result<(), String> {
             p.last_save.store(unix_seconds(), Ordering::Relaxed);
             p.changes_at_save.store(changes, Ordering::Relaxed);
             p.saves.fetch_add(1, Ordering::Relaxed);
-            update_gate(server);
+            update_gate(server, &server.config.load());
             crate::log!(Notice, "DB saved on disk: {} keys, {} bytes", stats.keys, stats.bytes);
             Ok(())
         }
         Err(e) => {
             p.last_failed.store(true, Ordering::Relaxed);
-            update_gate(server);
+            update_gate(server, &server.config.load());
             crate::log!(Warning, "Failed saving the DB: {e}");
             Err(e.to_string())
         }
     }
 }
 
+/// Begins a cut; none while there is another. Changes that race with it count as not saved.
+fn begin(server: &Server) -> Option<(Cut, u64)> {
+    let changes = server.engine.changes();
+    Some((server.engine.begin_cut().ok()?, changes))
+}
+
 /// Recomputes the gate of `stop-writes-on-bgsave-error`.
-pub(crate) fn update_gate(server: &Server) {
-    let c = server.config.load();
+pub(crate) fn update_gate(server: &Server, c: &Config) {
     let failed = server.persist.last_failed.load(Ordering::Relaxed);
     server.set_gate(gate::MISCONF, failed && c.stop_writes_on_bgsave_error && !c.save.0.is_empty());
 }
@@ -142,9 +156,11 @@ pub(crate) fn bgsave(server: &Arc<Server>) -> bool {
         return false;
     }
     let owner = server.clone();
+    // The snapshot is of the moment it was asked for, unless another cut is under way: then of that one's end.
+    let begun = begin(server);
     let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || {
         crate::os::background_priority();
-        let result = save_now(&owner);
+        let result = save_begun(&owner, begun);
         owner.persist.bgsave_running.store(false, Ordering::Release);
         match result {
             Ok(()) => crate::log!(Notice, "Background saving terminated with success"),

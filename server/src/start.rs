@@ -123,6 +123,13 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
             s.slowlog.max_len.store(c.slowlog_max_len, Ordering::Relaxed);
         }
         Ok(())
+    })?;
+    let weak = Arc::downgrade(server);
+    server.config.on_change(&["save", "stop-writes-on-bgsave-error"], move |c| {
+        if let Some(s) = weak.upgrade() {
+            persist::update_gate(&s, c);
+        }
+        Ok(())
     })
 }
 

@@ -177,7 +177,11 @@ impl Client {
         if !line.ends_with(b"\n") {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
+        line.pop();
+        if line.ends_with(b"\r") {
+            line.pop();
+        }
+        Ok(String::from_utf8_lossy(&line).into_owned())
     }
 
     /// Reads exactly this many bytes.

@@ -108,7 +108,7 @@ fn clients_are_listed_named_and_killed() {
     b.say("CLIENT SETNAME second");
     assert_eq!(a.say("CLIENT GETNAME").text(), "first");
     assert_eq!(
-        a.ask("CLIENT SETNAME two\u{a0}words").text(),
+        a.run(&["CLIENT", "SETNAME", "two words"]).text(),
         "ERR Client names cannot contain spaces, newlines or special characters."
     );
     let list = a.say("CLIENT LIST").text();

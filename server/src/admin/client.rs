@@ -278,8 +278,13 @@ fn kill(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
         Victims::parse(&args[2..])?
     };
     let me = conn.client.id;
-    let found: Vec<Arc<Client>> =
-        conn.server.clients.all().into_iter().filter(|client| victims.holds(client, me)).collect();
+    let found: Vec<Arc<Client>> = conn
+        .server
+        .clients
+        .all()
+        .into_iter()
+        .filter(|c| !c.is(kind::CLOSING) && victims.holds(c, me))
+        .collect();
     found.iter().filter(|client| client.id != me).for_each(|client| client.kill());
     match (old_form, found.len()) {
         (true, 0) => return Err(CmdError::text("ERR No such client")),
