@@ -16,6 +16,10 @@ pub struct Loader {
     /// Tables by shard, then database; empty for a live loader.
     staging: Vec<Vec<Table>>,
     loaded: u64,
+    /// Entries made and not yet in their tables: inserted together, so that the cache misses of one overlap with
+    /// those of the others.
+    batch: Vec<(u64, u32, Entry)>,
+    duplicates: u64,
 }
 
 impl std::fmt::Debug for Loader {
@@ -27,13 +31,15 @@ impl std::fmt::Debug for Loader {
     }
 }
 
+/// Entries inserted together.
+const BATCH: usize = 64;
 /// Keys a loader prepares room for at once: a source may lie about its size.
 const MAX_RESERVE: usize = 1 << 24;
 
 impl Engine {
     /// A loader into the live keyspace.
     pub fn loader(&self) -> Loader {
-        Loader { engine: self.clone(), staging: Vec::new(), loaded: 0 }
+        Loader::new(self.clone(), Vec::new())
     }
 
     /// A loader beside the live keyspace, which [`Loader::finish`] replaces.
@@ -41,7 +47,7 @@ impl Engine {
         let dbs = self.inner.databases;
         let staging =
             (0..self.inner.shards.len()).map(|_| (0..dbs).map(|_| Table::new()).collect()).collect();
-        Loader { engine: self.clone(), staging, loaded: 0 }
+        Loader::new(self.clone(), staging)
     }
 
     /// Replaces this engine's data by `other`'s, at once and without logging it; watchers learn of it, and a running
@@ -77,6 +83,10 @@ impl Engine {
 }
 
 impl Loader {
+    fn new(engine: Engine, staging: Vec<Vec<Table>>) -> Loader {
+        Loader { engine, staging, loaded: 0, batch: Vec::with_capacity(BATCH), duplicates: 0 }
+    }
+
     /// Prepares for this many keys in a database.
     pub fn reserve(&mut self, db: u32, keys: usize) {
         let shards = self.engine.inner.shards.len();
@@ -109,7 +119,8 @@ impl Loader {
         &self.engine.inner.limits
     }
 
-    /// Adds a string; false where the key was there already (it is replaced) or the database does not exist.
+    /// Adds a string; false where the database does not exist, or where a key added before turned out to be there
+    /// already (it is replaced; see [`Loader::flush`]).
     #[inline]
     pub fn string(&mut self, db: u32, key: &[u8], value: &[u8], expire_ms: Option<i64>, lru: u32) -> bool {
         let entry = match crate::num::parse_i64(value) {
@@ -129,26 +140,54 @@ impl Loader {
         self.entry(db, Entry::value(key, value, expire_ms), lru)
     }
 
+    #[inline]
     fn entry(&mut self, db: u32, mut entry: Entry, lru: u32) -> bool {
+        if db >= self.databases() {
+            return false;
+        }
         entry.as_mut().set_lru(lru);
-        let h = hash(entry.as_ref().key());
-        let shard = self.engine.inner.shard_of(h);
+        self.batch.push((hash(entry.as_ref().key()), db, entry));
         self.loaded += 1;
+        self.batch.len() < BATCH || self.flush()
+    }
+
+    /// Puts into the tables what was added so far. False where a key was there already (it was replaced), now or in
+    /// an earlier flush.
+    pub fn flush(&mut self) -> bool {
+        let engine = self.engine.clone();
         if self.staging.is_empty() {
-            match self.engine.inner.shards[shard].lock().dbs.get_mut(db as usize) {
-                Some(t) => !t.insert_hashed(h, entry),
-                None => false,
-            }
+            let mut shards = engine.inner.lock_all();
+            self.insert(|shard, db, f| f(&mut shards[shard].dbs[db]));
         } else {
-            match self.staging[shard].get_mut(db as usize) {
-                Some(t) => !t.insert_hashed(h, entry),
-                None => false,
-            }
+            let mut staging = std::mem::take(&mut self.staging);
+            self.insert(|shard, db, f| f(&mut staging[shard][db]));
+            self.staging = staging;
+        }
+        self.duplicates == 0
+    }
+
+    /// Inserts the batch; `table` calls its third argument with a shard's table of a database.
+    fn insert(&mut self, mut table: impl FnMut(usize, usize, &mut dyn FnMut(&mut Table))) {
+        let inner = &self.engine.inner;
+        for (h, db, _) in &self.batch {
+            table(inner.shard_of(*h), *db as usize, &mut |t| t.prefetch(*h));
+        }
+        for (h, db, _) in &self.batch {
+            table(inner.shard_of(*h), *db as usize, &mut |t| t.prefetch_free_slot(*h));
+        }
+        for (h, db, entry) in self.batch.drain(..) {
+            let mut entry = Some(entry);
+            table(inner.shard_of(h), db as usize, &mut |t| {
+                if let Some(e) = entry.take() {
+                    self.duplicates += u64::from(t.insert_hashed(h, e));
+                }
+            });
         }
     }
 
     /// Ends the load; a staging loader's tables replace the live ones at once. Returns how many entries came in.
     pub fn finish(mut self) -> u64 {
+        self.flush();
         if !self.staging.is_empty() {
             let old = self.engine.exclusive(0, &mut Vec::new(), |cx| {
                 cx.propagate_nothing();

@@ -34,14 +34,16 @@ const MAX_ABORTS: u16 = 60_000;
 const ADDRESS: u64 = 0x0000_ffff_ffff_fff8;
 const TTL_FLAG: u64 = 1;
 
+/// The tags fill one cache line; the rest of the header shares the next one with the first slots.
+#[repr(C, align(64))]
 struct Segment {
     tags: [u8; SEGMENT_SLOTS],
-    slots: [u64; SEGMENT_SLOTS],
     /// The segment holds the hashes whose top `depth` bits equal those of `prefix`.
     prefix: u64,
     index: u32,
     depth: u8,
     count: u8,
+    slots: [u64; SEGMENT_SLOTS],
 }
 
 /// A hash table of [`Entry`]s by key.
@@ -86,6 +88,20 @@ fn prefetch(slot: u64) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = slot;
+}
+
+/// Entries ahead of the one being visited whose blocks are fetched.
+const PREFETCH_AHEAD: usize = 3;
+/// Cache lines of a block fetched ahead; longer blocks are left to the hardware from there on.
+const PREFETCH_LINES: usize = 12;
+
+/// Starts fetching an entry's block; its header should be in the cache already.
+#[inline]
+fn prefetch_block(e: EntryRef<'_>) {
+    let at = std::ptr::from_ref(e.key()).cast::<u8>() as usize as u64;
+    for line in 0..(e.block_bytes() / 64).min(PREFETCH_LINES) {
+        prefetch(at + line as u64 * 64);
+    }
 }
 
 /// Bit i is set where `tags[i] == tag`.
@@ -575,6 +591,28 @@ impl Table {
         self.with_ttl = 0;
     }
 
+    /// Starts fetching what a lookup or insert of this hash will touch first.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if !self.directory.is_empty() {
+            let at = self.segment_ptr(hash).as_ptr() as usize as u64;
+            prefetch(at);
+            prefetch(at + 64);
+        }
+    }
+
+    /// Starts fetching the slot an insert of this hash will take.
+    #[inline]
+    pub(crate) fn prefetch_free_slot(&self, hash: u64) {
+        if !self.directory.is_empty() {
+            // SAFETY: live segment owned by self.
+            let seg = unsafe { self.segment_ptr(hash).as_ref() };
+            if let Some(i) = seg.free_slot() {
+                prefetch(std::ptr::from_ref(&seg.slots[i]) as usize as u64);
+            }
+        }
+    }
+
     /// Prepares an empty table for `n` entries, so that a load splits nothing.
     pub fn reserve(&mut self, n: usize) {
         if !self.directory.is_empty() || n <= SEGMENT_SLOTS / 2 {
@@ -764,9 +802,17 @@ impl Table {
             m &= m - 1;
         }
         let mut m = occupied;
+        let mut ahead = occupied;
+        for _ in 0..PREFETCH_AHEAD {
+            ahead &= ahead.wrapping_sub(1);
+        }
         while m != 0 {
             let i = m.trailing_zeros() as usize;
             m &= m - 1;
+            if ahead != 0 {
+                prefetch_block(seg.entry(ahead.trailing_zeros() as usize));
+                ahead &= ahead - 1;
+            }
             let raw = slot_entry(seg.slots[i]);
             // SAFETY: occupied slot, exclusive borrow; each EntryMut ends before the next is made.
             let e = unsafe { EntryMut::from_raw(raw) };

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::rdb::source::FileSource;
-use crate::rdb::{EngineVisitor, LoadReport, RdbDecoder};
+use crate::rdb::{EngineVisitor, LoadReport, RdbDecoder, RdbError};
 use crate::storage::Storage;
 use sluice_engine::load::Loader;
 use std::path::Path;
@@ -50,7 +50,11 @@ pub fn load(
     let file = storage.open(path).map_err(Error::io("opening", path))?;
     let mut visitor = EngineVisitor::new(loader, options.drop_expired_before);
     let mut decoder = RdbDecoder::with_checksum(FileSource::new(&*file), options.checksum);
-    decoder.run(&mut visitor).map_err(|source| Error::Rdb { path: path.to_path_buf(), source })?;
+    let read = decoder.run(&mut visitor).and_then(|()| {
+        let offset = decoder.offset();
+        visitor.flush().map_err(|reason| RdbError::Refused { offset, reason })
+    });
+    read.map_err(|source| Error::Rdb { path: path.to_path_buf(), source })?;
     Ok(LoadStats {
         report: visitor.into_report(),
         version: decoder.version(),

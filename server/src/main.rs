@@ -18,8 +18,7 @@ mod slowlog;
 mod start;
 mod state;
 
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+mod memory;
 
 /// The Redis whose behaviour Sluice follows, as INFO and HELLO report it.
 pub(crate) const REDIS_VERSION: &str = "7.0.15";

@@ -72,6 +72,11 @@ impl<'a> EngineVisitor<'a> {
         Self { loader, drop_expired_before, clock, report: LoadReport::default(), building: None }
     }
 
+    /// Puts what was read so far into the engine's tables: before anything else looks at them.
+    pub fn flush(&mut self) -> Result<(), Refusal> {
+        if self.loader.flush() { Ok(()) } else { Err("a key twice".into()) }
+    }
+
     /// What there was beside the keys, so far.
     pub fn report(&self) -> &LoadReport {
         &self.report

@@ -210,6 +210,8 @@ struct Attempt<'a> {
     target: Engine,
     replid: Option<ReplId>,
     ended: Option<u64>,
+    /// Log bytes wait in the inbox while a payload is decoded.
+    logged: bool,
     failed: Option<String>,
     applied: u64,
 }
@@ -243,6 +245,7 @@ impl<'a> Attempt<'a> {
             target: server.engine.clone(),
             replid: None,
             ended: None,
+            logged: false,
             failed: None,
             applied: server.engine.log().end(),
         }
@@ -469,11 +472,13 @@ impl<'a> Attempt<'a> {
                 Ok(Step::More) => {}
                 Ok(Step::Done) => break,
                 Ok(Step::Starved) => {
-                    return Err(decoder
-                        .source_mut()
-                        .failed
-                        .take()
-                        .unwrap_or("the payload ended early".into()));
+                    let this = decoder.source_mut();
+                    if !std::mem::take(&mut this.logged) {
+                        return Err(this.failed.take().unwrap_or("the payload ended early".into()));
+                    }
+                    // What the log is about must be in the tables first.
+                    visitor.flush().map_err(|e| e.to_string())?;
+                    decoder.source_mut().apply_logged()?;
                 }
                 Err(e) => {
                     let failed = decoder.source_mut().failed.take();
@@ -481,6 +486,7 @@ impl<'a> Attempt<'a> {
                 }
             }
         }
+        visitor.flush().map_err(|e| e.to_string())?;
         drop(decoder);
         drop(visitor);
         loader.finish();
@@ -673,7 +679,7 @@ fn primary_session(engine: &Engine) -> Session {
     session
 }
 
-/// The decoder pulls payload bytes; log bytes between them are applied on the way.
+/// The decoder pulls payload bytes; log bytes between them make it pause.
 impl Source for &mut Attempt<'_> {
     fn window(&self) -> &[u8] {
         &self.window[self.start..]
@@ -690,7 +696,7 @@ impl Source for &mut Attempt<'_> {
             }
             let event = self.event().and_then(|e| {
                 match e {
-                    Event::Log => self.apply_logged()?,
+                    Event::Log => self.logged = true,
                     Event::End(offset) => self.ended = Some(offset),
                     _ => {}
                 }
@@ -701,6 +707,10 @@ impl Source for &mut Attempt<'_> {
             if let Err(e) = event.and_then(|()| self.flush()) {
                 self.failed = Some(e.clone());
                 return Err(io::Error::other(e));
+            }
+            if self.logged {
+                // Log bytes stand between two entries: the decoder pauses there until they are applied.
+                return Ok(false);
             }
         }
         Ok(true)

@@ -15,7 +15,6 @@ use sluice_engine::cut::Cut;
 use sluice_engine::log::LogReader;
 use sluice_engine::resp::{Parsed, parse};
 use sluice_persistence::SaveOptions;
-use sluice_persistence::rdb::RdbEncoder;
 use sluice_transport::fullsync::disk::StagedFile;
 use sluice_transport::fullsync::pool::BufferPool;
 use sluice_transport::fullsync::sluice::{Compression, SluicePayload};
@@ -587,10 +586,6 @@ fn join_staging(server: &Server, replicas: &mut Replicas, batch: u64, id: u64) {
     }
 }
 
-fn save_options(server: &Server, cut: &Cut) -> RdbEncoder {
-    options(server).encoder(cut)
-}
-
 fn options(server: &Server) -> SaveOptions {
     crate::persist::save_options(server)
 }
@@ -652,7 +647,9 @@ fn send_chunks(
         ..WindowLimits::default()
     };
     let pool = BufferPool::new();
-    let encoder = save_options(server, &cut);
+    // Between two of our own, compressing strings would cost more than the link does.
+    let compression = batch.format != Format::Sluice && config.rdbcompression;
+    let encoder = SaveOptions { compression, ..options(server) }.encoder(&cut);
     let offset = cut.offset();
     let log = server.engine.log().clone();
     // Sources are boxed so that one sender call serves both payloads; the log reader that keeps what the stream
