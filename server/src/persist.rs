@@ -217,7 +217,6 @@ pub(crate) fn load_at_start(server: &Arc<Server>) -> Result<(), String> {
 /// Loads a file into the empty live keyspace.
 pub(crate) fn load_file(server: &Server, path: &std::path::Path) -> Result<(), String> {
     loading_began(server, server.storage.len(path).unwrap_or(0));
-    server.set_gate(gate::LOADING, true);
     let config = server.config.load();
     let replica = config.replicaof.0.is_some();
     let options = LoadOptions {
@@ -227,7 +226,6 @@ pub(crate) fn load_file(server: &Server, path: &std::path::Path) -> Result<(), S
     let mut loader = server.engine.loader();
     let result = sluice_persistence::load(&mut loader, &*server.storage, path, &options);
     let keys = loader.finish();
-    server.set_gate(gate::LOADING, false);
     match result {
         Ok(stats) => {
             server.persist.loading_keys.store(keys, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use crate::config::{Config, ConfigHandle, RESERVED_DESCRIPTORS};
 use crate::persist::{self, Persistence};
 use crate::repl::Replication;
 use crate::slowlog::Slowlog;
-use crate::state::{Server, Stats};
+use crate::state::{Server, Stats, gate};
 use crate::{commands, cron, logging, net, os, repl};
 use sluice_engine::Engine;
 use sluice_persistence::storage::{Disk, Storage, Throttle, Throttled};
@@ -202,25 +202,37 @@ fn serve(mut config: Config) -> Result<(), String> {
     server.engine.log().set_waker(move || grown.notify_waiters());
     // The memory of a server without data, which INFO tells from that of the data.
     crate::admin::info::Memory::now();
-    persist::load_at_start(&server)?;
-    let primary = server.config.load().replicaof.0.clone();
-    if let Some((host, port)) = primary {
-        // Nothing to resume: this history began a moment ago.
-        server.repl.state.lock().full_sync_began();
-        repl::follow(&server, host, port);
-    }
-    logging::ready();
-    runtime()?.block_on(async {
+    server.set_gate(gate::LOADING, true);
+    let outcome: Result<(), String> = runtime()?.block_on(async {
         for l in listeners {
             tokio::spawn(net::accept(server.clone(), l, workers.clone()));
         }
-        tokio::spawn(cron::run(server.clone()));
         tokio::spawn(cron::signals(server.clone()));
+        // Clients are told LOADING meanwhile; a file that cannot be loaded ends the server.
+        let (to, loaded) = tokio::sync::oneshot::channel();
+        let owner = server.clone();
+        std::thread::spawn(move || to.send(persist::load_at_start(&owner)));
+        let owner = server.clone();
+        let load = async move {
+            loaded.await.unwrap_or_else(|_| Err("the loading thread panicked".into()))?;
+            owner.set_gate(gate::LOADING, false);
+            let primary = owner.config.load().replicaof.0.clone();
+            if let Some((host, port)) = primary {
+                // Nothing to resume: this history began a moment ago.
+                owner.repl.state.lock().full_sync_began();
+                repl::follow(&owner, host, port);
+            }
+            logging::ready();
+            tokio::spawn(cron::run(owner));
+            std::future::pending().await
+        };
         tokio::select! {
-            () = net::worker(server.clone(), from) => {}
-            () = server.shutdown.notified() => {}
+            () = net::worker(server.clone(), from) => Ok(()),
+            end = load => end,
+            () = server.shutdown.notified() => Ok(()),
         }
     });
+    outcome?;
     crate::log!(Warning, "Sluice is now ready to exit, bye bye...");
     Ok(())
 }
