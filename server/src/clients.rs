@@ -140,9 +140,4 @@ impl Clients {
     pub(crate) fn all(&self) -> Vec<Arc<Client>> {
         self.map.lock().values().cloned().collect()
     }
-
-    /// One connection.
-    pub(crate) fn get(&self, id: u64) -> Option<Arc<Client>> {
-        self.map.lock().get(&id).cloned()
-    }
 }

@@ -58,11 +58,11 @@ pub(crate) async fn signals(server: Arc<Server>) {
         let on = tokio::select! {
             _ = term.recv() => {
                 crate::log!(Warning, "Received SIGTERM scheduling shutdown...");
-                server.config.load().shutdown_on_sigterm.clone()
+                server.config.load().shutdown_on_sigterm
             }
             _ = int.recv() => {
                 crate::log!(Warning, "Received SIGINT scheduling shutdown...");
-                server.config.load().shutdown_on_sigint.clone()
+                server.config.load().shutdown_on_sigint
             }
         };
         let ending = Ending {

@@ -1,7 +1,5 @@
 //! The Sluice server: a thin binary around the engine, its persistence and its transports.
 
-#![allow(dead_code, unused_imports)]
-
 mod admin;
 mod args;
 mod clients;

@@ -60,8 +60,19 @@ fn handler(name: &str) -> Option<Handler> {
 pub(crate) fn run(conn: &mut Conn, name: &str, args: &[&[u8]], out: &mut Vec<u8>) -> Option<Flow> {
     let handler = handler(name)?;
     let (start, resp3) = (out.len(), conn.session.resp3);
-    let handled =
-        subcommand_check(name, args).and_then(|()| handler(conn, args, &mut Reply::new(out, resp3)));
+    let began = Instant::now();
+    let checked = subcommand_check(name, args);
+    let ran = checked.is_ok();
+    let handled = checked.and_then(|()| handler(conn, args, &mut Reply::new(out, resp3)));
+    if let Some((name, sub)) = rows::find(name, args) {
+        let micros = began.elapsed().as_micros() as u64;
+        conn.server.stats.subcommands.note(name, sub, |counted| {
+            counted.calls += u64::from(ran);
+            counted.micros += if ran { micros } else { 0 };
+            counted.rejected += u64::from(!ran);
+            counted.failed += u64::from(ran && handled.is_err());
+        });
+    }
     Some(handled.unwrap_or_else(|error| {
         out.truncate(start);
         Reply::new(out, resp3).error(&error.0);

@@ -20,7 +20,7 @@ use primary::Replicas;
 use sluice_transport::replid::ReplId;
 use sluice_transport::state::ReplicationState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// The state of replication.
 pub(crate) struct Replication {

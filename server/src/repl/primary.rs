@@ -468,12 +468,6 @@ fn begin_cut(server: &Server) -> Cut {
     }
 }
 
-/// A duplicate of the replica's socket, and its stream's reader.
-struct Guest {
-    id: u64,
-    reader: Option<LogReader>,
-}
-
 fn socket(r: &Replica) -> std::io::Result<SyncPeer> {
     Ok(SyncPeer { id: r.peer.id(), socket: r.client.stream.as_fd().try_clone_to_owned()? })
 }

@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Sources, Text};
-use crate::config::SizeOrPercent;
 use crate::os;
 
 /// A reading of the allocator and the kernel, in bytes.
@@ -151,15 +150,6 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
     t.field("active_defrag_running", 0);
     t.field("lazyfree_pending_objects", 0);
     t.field("lazyfreed_objects", 0);
-}
-
-/// `maxmemory-clients` in bytes, 0 for none.
-#[allow(dead_code)]
-pub(crate) fn client_limit(config: &crate::config::Config) -> u64 {
-    match config.maxmemory_clients {
-        SizeOrPercent::Bytes(bytes) => bytes,
-        SizeOrPercent::Percent(share) => config.maxmemory / 100 * u64::from(share),
-    }
 }
 
 #[cfg(test)]
