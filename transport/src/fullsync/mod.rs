@@ -13,6 +13,7 @@
 //! The two diskless ones share the window of chunks and its limits ([`window`]). What the chunks contain they do not
 //! know: [`EofPayload`] wraps an RDB stream for the Redis family, [`sluice::SluicePayload`] frames cut and log for our own.
 
+pub mod cut;
 pub mod disk;
 pub mod diskless;
 mod group;

@@ -1,16 +1,14 @@
 //! The framed payload for our own replicas: cut and log in one ordered stream (layout: [`crate::frame`]).
 //!
-//! Each round does what the order rule asks for:
-//!
-//! 1. B = the log's end;
-//! 2. drain every pending pre-image, then walk a slice of the keyspace: `C` frames;
-//! 3. the log up to B, or up to the cut's barrier if that comes first: `L` frames.
-//!
-//! A command below B had handed over its pre-images before it entered the log, so 2 has sent them. When the cut is done the
-//! round ends with the `E` frame and the steady stream goes on from B. The log is never behind by more than one
-//! round, so a full sync keeps neither an output buffer nor a long backlog.
+//! Each round sends what a step of the cut encoded as `C` frames, and then as `L` frames the log up to where that step
+//! says it is safe. [`CutLog::step`] has the rule: note B = the log's end, then empty the queue of
+//! pre-images; whatever lies before B then has its pre-images sent, unless it touched what only the walk can
+//! deliver (the cut's barrier). When the cut is done the round ends with the `E` frame and the steady stream goes on from there.
+//! The log is behind by little more than one round, so a full sync keeps neither an output buffer nor a long backlog.
 
-use super::pool::{BufferPool, CHUNK_BYTES};
+use super::pool::BufferPool;
+#[cfg(doc)]
+use super::pool::CHUNK_BYTES;
 use super::{ChunkSource, CutError};
 use crate::frame::{
     END_PAYLOAD, FLAG_LZ4, FLAG_MORE, FrameKind, MAX_FRAME, end_payload, frame_header, stream_digest,
@@ -19,6 +17,8 @@ use crate::replid::ReplId;
 use bytes::Bytes;
 use crc_fast::Digest;
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a frame tried before deciding to compress it.
 const LZ4_SAMPLE: usize = 16 << 10;
@@ -34,17 +34,14 @@ pub struct CutStep {
     pub done: bool,
     /// What was appended ends between two entries.
     pub entry_end: bool,
-    /// Log bytes from this offset on must wait: they touch a value only partly sent. `None` when no value is.
-    pub barrier: Option<u64>,
+    /// Log bytes before this offset may follow: all they apply to has been sent. Never steps back.
+    pub log_until: u64,
 }
 
 /// A running cut and the log it began in, as the framed payload needs them.
 pub trait CutLog: Send {
-    /// Where the log ends now.
-    fn log_end(&mut self) -> u64;
-    /// Appends to `out` the encoding of every pre-image pending when it was called, and then about
-    /// `slice_bytes` of the keyspace.
-    fn step(&mut self, out: &mut Vec<u8>, slice_bytes: usize) -> Result<CutStep, CutError>;
+    /// Puts into `out` (empty) the next part of the cut, about [`CHUNK_BYTES`], and says how far the log may follow.
+    fn step(&mut self, out: &mut Vec<u8>) -> Result<CutStep, CutError>;
     /// The log's next bytes, without gap from the cut's offset on and not past `until`. Empty only when
     /// there are none before `until`.
     fn read_log(&mut self, until: u64) -> Result<Bytes, CutError>;
@@ -71,6 +68,18 @@ pub struct SluicePayload<C> {
     compression: Compression,
     lz4_skip: u32,
     ended: bool,
+    end: EndOffset,
+}
+
+/// Where the steady stream begins after a framed payload; known once the payload has ended, also to others than its owner.
+#[derive(Clone, Debug)]
+pub struct EndOffset(Arc<AtomicU64>);
+
+impl EndOffset {
+    /// The log offset, once the `E` frame was produced. The payload retains the log from there as long as it lives.
+    pub fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Acquire)).filter(|o| *o != u64::MAX)
+    }
 }
 
 impl<C: CutLog> SluicePayload<C> {
@@ -88,6 +97,7 @@ impl<C: CutLog> SluicePayload<C> {
             compression,
             lz4_skip: 0,
             ended: false,
+            end: EndOffset(Arc::new(AtomicU64::new(u64::MAX))),
         }
     }
 
@@ -96,18 +106,21 @@ impl<C: CutLog> SluicePayload<C> {
         self.log_offset
     }
 
+    /// For whoever opens the replicas' log readers when they have been sent everything.
+    pub fn end_offset(&self) -> EndOffset {
+        self.end.clone()
+    }
+
+    /// The cut, for its figures.
+    pub fn cut(&self) -> &C {
+        &self.cut
+    }
+
     fn round(&mut self) -> Result<(), CutError> {
         let mut buf = self.pool.take();
-        let (bound, step) = loop {
-            let bound = self.cut.log_end();
-            let slice = CHUNK_BYTES - buf.len();
-            let step = self.cut.step(&mut buf, slice)?;
-            if step.done || buf.len() >= CHUNK_BYTES - CHUNK_BYTES / 8 {
-                break (bound, step);
-            }
-        };
+        let step = self.cut.step(&mut buf)?;
         self.frame(FrameKind::Cut, buf.freeze(), step.entry_end);
-        let until = if step.done { bound } else { step.barrier.map_or(bound, |b| b.min(bound)) };
+        let until = step.log_until;
         while self.log_offset < until {
             let bytes = self.cut.read_log(until)?;
             if bytes.is_empty() {
@@ -121,6 +134,7 @@ impl<C: CutLog> SluicePayload<C> {
             let header = frame_header(FrameKind::End, 0, END_PAYLOAD);
             self.ready.push_back(Bytes::from([&header[..], &payload].concat()));
             self.ended = true;
+            self.end.0.store(self.log_offset, Ordering::Release);
         }
         Ok(())
     }
@@ -189,6 +203,7 @@ impl<C: CutLog> ChunkSource for SluicePayload<C> {
 mod tests {
     use super::*;
     use crate::frame::{FrameReader, Piece};
+    use crate::fullsync::pool::CHUNK_BYTES;
 
     /// A toy store: the "cut" is a list of entries, each round some commands are logged.
     struct Toy {
@@ -202,19 +217,16 @@ mod tests {
     const BASE: u64 = 1000;
 
     impl CutLog for Toy {
-        fn log_end(&mut self) -> u64 {
-            let end = BASE + self.log.len() as u64;
+        fn step(&mut self, out: &mut Vec<u8>) -> Result<CutStep, CutError> {
+            let bound = BASE + self.log.len() as u64;
             self.log.extend_from_slice(b"*1\r\n$4\r\nPING\r\n"); // written right after the bound was taken
-            end
-        }
-        fn step(&mut self, out: &mut Vec<u8>, slice: usize) -> Result<CutStep, CutError> {
-            let from = out.len();
-            while self.walked < self.entries.len() && out.len() - from < slice {
+            while self.walked < self.entries.len() && out.len() < CHUNK_BYTES {
                 out.extend_from_slice(&self.entries[self.walked]);
                 self.walked += 1;
             }
             let done = self.walked == self.entries.len();
-            Ok(CutStep { done, entry_end: true, barrier: self.barrier.filter(|_| !done) })
+            let limit = self.barrier.filter(|_| !done).unwrap_or(u64::MAX);
+            Ok(CutStep { done, entry_end: true, log_until: bound.min(limit) })
         }
         fn read_log(&mut self, until: u64) -> Result<Bytes, CutError> {
             let to = (until - BASE) as usize;

@@ -136,11 +136,11 @@ impl Uring {
                     .map_err(|e| DropReason::CutFailed(e.to_string()))?;
             }
             let mut queued = false;
-            for i in 0..group.len() {
-                if !busy[i] && group.window.has_unread(i) {
-                    busy[i] = self.queue(group, i).map_err(ring_failed)?;
-                    queued |= busy[i];
-                } else if !busy[i] {
+            for (i, busy) in busy.iter_mut().enumerate() {
+                if !*busy && group.window.has_unread(i) {
+                    *busy = self.queue(group, i).map_err(ring_failed)?;
+                    queued |= *busy;
+                } else if !*busy {
                     group.finish_if_done(i);
                 }
             }
