@@ -3,12 +3,13 @@
 //! `cargo run --release -p sluice-transport --example sender_speed [megabytes] [replicas]`
 
 use bytes::Bytes;
+use sluice_persistence::storage::{Disk, Storage};
 use sluice_transport::fullsync::pool::{BufferPool, CHUNK_BYTES};
 use sluice_transport::fullsync::uring::Uring;
 use sluice_transport::fullsync::{
     ChunkSource, CutError, SyncControl, SyncPeer, SyncReport, WindowLimits, disk, diskless,
 };
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
@@ -83,12 +84,14 @@ fn main() -> std::io::Result<()> {
             Err(e) => println!("{e}"),
         }
     }
-    let mut file = tempfile::tempfile()?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("staged.rdb");
+    let mut file = Disk.create(&path)?;
     let block = vec![7; 1 << 20];
     for _ in 0..len >> 20 {
         file.write_all(&block)?;
     }
-    let staged = disk::StagedFile { file, len: (len >> 20 << 20) as u64, staged_ms: 0 };
+    let staged = disk::StagedFile { file: Disk.open(&path)?, staged_ms: 0 };
     let (peers, readers) = replicas(n)?;
     show(&disk::send(&staged, peers, limits.timeout_ms, &control, &mut drop), readers);
     Ok(())

@@ -38,13 +38,13 @@ pub(crate) fn send_slices<'a>(
 /// `sendfile(2)`: from `file` at `*offset` to the socket, at most `count` bytes; advances `*offset`.
 pub(crate) fn send_file(
     socket: BorrowedFd<'_>,
-    file: BorrowedFd<'_>,
+    file: RawFd,
     offset: &mut u64,
     count: usize,
 ) -> io::Result<usize> {
     let mut at = libc::off_t::try_from(*offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    // SAFETY: `at` is valid for the call, both descriptors are open.
-    let sent = check(unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &mut at, count) })?;
+    // SAFETY: `at` is valid for the call. A `file` that is not open is an error of the call, no more.
+    let sent = check(unsafe { libc::sendfile(socket.as_raw_fd(), file, &mut at, count) })?;
     *offset += sent as u64;
     Ok(sent)
 }

@@ -9,21 +9,17 @@ use super::{
 };
 use crate::primary::schedule::Transport;
 use crate::sys::{self, PollFd};
-use std::fs::File;
+use sluice_persistence::storage::FileReader;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
 /// Bytes offered to a socket per call, so that replicas take turns.
 const SLICE_BYTES: usize = 1 << 20;
 
 /// A complete RDB file.
-#[derive(Debug)]
 pub struct StagedFile {
-    /// Open for reading.
-    pub file: File,
-    /// Its length in bytes.
-    pub len: u64,
+    /// Opened through the storage it was staged by. Without a descriptor (in memory) its bytes are sent as they lie there.
+    pub file: Box<dyn FileReader>,
     /// How long it took to write, in milliseconds.
     pub staged_ms: u64,
 }
@@ -46,7 +42,8 @@ pub fn send(
 ) -> SyncReport {
     let mut clock = Stopwatch::start();
     let replicas = peers.len();
-    let header = format!("${}\r\n", staged.len).into_bytes();
+    let len = staged.file.len();
+    let header = format!("${len}\r\n").into_bytes();
     let (mut sent_bytes, mut completed) = (0, 0);
     let mut places = Vec::with_capacity(replicas);
     for peer in peers {
@@ -78,9 +75,9 @@ pub fn send(
             let verdict = if control.stopped() { Some(DropReason::Stopped) } else { verdict };
             if let Some(reason) = verdict {
                 drop_peer(places.swap_remove(i).peer, reason, events);
-            } else if place.offset == staged.len && place.header_sent == header.len() {
+            } else if place.offset == len && place.header_sent == header.len() {
                 completed += 1;
-                events(SyncEvent::Sent { peer: places.swap_remove(i).peer, bytes: staged.len });
+                events(SyncEvent::Sent { peer: places.swap_remove(i).peer, bytes: len });
             } else {
                 i += 1;
             }
@@ -91,9 +88,9 @@ pub fn send(
     }
     let mut report = clock.report(Transport::Disk, replicas);
     report.completed = completed;
-    report.payload_bytes = staged.len;
+    report.payload_bytes = len;
     report.sent_bytes = sent_bytes;
-    report.disk_bytes = staged.len;
+    report.disk_bytes = len;
     report.disk_ms = staged.staged_ms;
     report.first_byte_ms += staged.staged_ms;
     report.duration_ms += staged.staged_ms;
@@ -106,12 +103,22 @@ fn send_some(place: &mut Place, header: &[u8], staged: &StagedFile) -> io::Resul
         place.header_sent += n;
         return Ok(n as u64);
     }
-    let left = staged.len - place.offset;
+    let left = staged.file.len() - place.offset;
     if left == 0 {
         return Ok(0);
     }
     let count = usize::try_from(left).unwrap_or(SLICE_BYTES).min(SLICE_BYTES);
-    match sys::send_file(place.peer.fd(), staged.file.as_fd(), &mut place.offset, count)? {
+    let fd = place.peer.fd();
+    let sent = match staged.file.raw_fd() {
+        Some(file) => sys::send_file(fd, file, &mut place.offset, count)?,
+        None => {
+            let from = place.offset as usize;
+            let n = sys::send_slices(fd, [&staged.file.bytes()[from..from + count]].into_iter())?;
+            place.offset += n as u64;
+            n
+        }
+    };
+    match sent {
         0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the staged file became shorter")),
         n => Ok(n as u64),
     }

@@ -3,7 +3,8 @@
 use super::pool::{BufferPool, CHUNK_BYTES};
 use super::uring::Uring;
 use super::*;
-use std::io::{Read, Seek, Write};
+use sluice_persistence::storage::{Disk, Memory, Storage};
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
@@ -230,12 +231,19 @@ fn sockets_without_zero_copy_get_plain_sends() {
 
 #[test]
 fn a_staged_file_goes_to_each_replica_at_its_own_pace() {
-    let mut file = tempfile::tempfile().unwrap();
+    for in_memory in [false, true] {
+        staged_to_four(in_memory);
+    }
+}
+
+fn staged_to_four(in_memory: bool) {
+    let folder = tempfile::tempdir().unwrap();
     let len = 12_000_000u64;
     let content: Vec<u8> = (0..len).map(byte_at).collect();
-    file.write_all(&content).unwrap();
-    file.rewind().unwrap();
-    let staged = disk::StagedFile { file, len, staged_ms: 7 };
+    let storage: Box<dyn Storage> = if in_memory { Box::new(Memory::new()) } else { Box::new(Disk) };
+    let path = folder.path().join("staged.rdb");
+    storage.create(&path).unwrap().write_all(&content).unwrap();
+    let staged = disk::StagedFile { file: storage.open(&path).unwrap(), staged_ms: 7 };
     let (peers, mut far): (Vec<_>, Vec<_>) = (0..4).map(|_| tcp_pair()).unzip();
     let stalled = far.pop().unwrap();
     drop(far.pop()); // and one is dead

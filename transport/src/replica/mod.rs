@@ -16,8 +16,11 @@
 //! Anything unexpected in any state ends the link with [`Action::Abort`] and a reason in Redis'
 //! words; after that the machine ignores input, and the driver reconnects after [`RECONNECT_MS`].
 
+pub mod apply;
+pub mod follow;
 mod handshake;
 mod payload;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -250,11 +253,7 @@ impl ReplicaLink {
 
     /// Time passes: ACKs and time-outs. Returns an [`Action::Abort`] when the primary was silent for too long.
     pub fn tick(&mut self, now: u64) -> Option<Action<'static>> {
-        if let State::Streaming = self.state
-            && now.saturating_sub(self.last_sent) >= ACK_PERIOD_MS
-        {
-            self.send_ack(now);
-        }
+        self.tick_acks(now);
         if matches!(self.state, State::Over | State::Loading) || self.idle_ms(now) <= self.config.timeout_ms {
             return None;
         }
@@ -268,6 +267,20 @@ impl ReplicaLink {
         };
         self.abort(reason.into());
         self.queued.pop_back()
+    }
+
+    /// The part of [`ReplicaLink::tick`] that is due even while input keeps coming: the periodic ACK.
+    pub fn tick_acks(&mut self, now: u64) {
+        if let State::Streaming = self.state
+            && now.saturating_sub(self.last_sent) >= ACK_PERIOD_MS
+        {
+            self.send_ack(now);
+        }
+    }
+
+    /// The log offset of the cut, as FULLRESYNC told it (0 before, or without).
+    pub fn base_offset(&self) -> u64 {
+        self.offset
     }
 
     /// The connection broke or was closed by the peer.
@@ -293,7 +306,6 @@ impl ReplicaLink {
 
     /// To be called now and then while loading (or emptying the old data): the newline keeps the primary's patience.
     pub fn loading(&mut self, now: u64) {
-        self.last_input = now;
         if now.saturating_sub(self.last_sent) >= LOADING_NEWLINE_MS {
             self.last_sent = now;
             self.out.push(b'\n');
@@ -302,7 +314,9 @@ impl ReplicaLink {
 
     /// The stream is applied up to `offset`; the next ACK will say so.
     pub fn applied(&mut self, offset: u64) {
-        self.offset = offset;
+        if let State::Streaming = self.state {
+            self.offset = offset;
+        }
     }
 
     /// `REPLCONF GETACK *` came in the stream: answers at once.
