@@ -2,12 +2,15 @@
 //!
 //! The primary's side here is the wiring a server does, reduced to the bone: handshake, batch, sender, steady stream.
 
+mod follower;
+
+use follower::{LoadPlan, ReplicaHost, StreamApplier, follow};
 use sluice_engine::{Engine, Outcome, Request, Row, Session};
 use sluice_persistence::rdb::{EncoderOptions, LoadReport, RdbEncoder};
 use sluice_persistence::storage::{Memory, Storage};
 use sluice_persistence::{SaveOptions, save_cut};
 use sluice_transport::frame::stream_digest;
-use sluice_transport::fullsync::cut::{FramedCut, RdbCut};
+use sluice_transport::fullsync::cut::{CutFigures, FramedSource, RdbSource};
 use sluice_transport::fullsync::pool::BufferPool;
 use sluice_transport::fullsync::sluice::{Compression, SluicePayload};
 use sluice_transport::fullsync::uring::Uring;
@@ -16,8 +19,6 @@ use sluice_transport::fullsync::{
 };
 use sluice_transport::primary::psync::fullresync_line;
 use sluice_transport::primary::schedule::{Format, Transport};
-use sluice_transport::replica::apply::StreamApplier;
-use sluice_transport::replica::follow::{LoadPlan, ReplicaHost, follow};
 use sluice_transport::replica::{Level, LinkConfig, PayloadKind};
 use sluice_transport::replid::ReplId;
 use std::collections::BTreeMap;
@@ -200,7 +201,7 @@ fn serve(
         db_sizes: cut.db_sizes().to_vec(),
         ..Default::default()
     });
-    let pool = BufferPool::new();
+    let (pool, figures) = (BufferPool::new(), Arc::new(CutFigures::default()));
     let peer = SyncPeer { id: 1, socket: socket.try_clone().unwrap().into() };
     let (control, limits) = (SyncControl::new(), WindowLimits::default());
     let mut sent = Vec::new();
@@ -210,13 +211,13 @@ fn serve(
         _ => diskless::send(source, vec![peer], limits, &control, &mut events),
     };
     let report = match format {
-        Format::EofRdb => go(&mut EofPayload::new(RdbCut::new(cut, encoder, pool)), peer),
+        Format::EofRdb => go(&mut EofPayload::new(RdbSource::new(cut, encoder, pool, figures)), peer),
         Format::Sluice => {
-            let framed = FramedCut::new(engine, cut, encoder).unwrap();
+            let base = engine.log().reader(offset).unwrap();
+            let framed = FramedSource::new(engine.clone(), cut, encoder, base, figures.clone());
             let mut payload = SluicePayload::new(framed, offset, Compression::Lz4, pool);
-            let end = payload.end_offset();
             let report = go(&mut payload, peer);
-            reader = engine.log().reader(end.get().unwrap()).unwrap();
+            reader = engine.log().reader(figures.log_offset.load(Ordering::Acquire)).unwrap();
             report
         }
         Format::SizedRdb => {
@@ -348,9 +349,7 @@ fn a_staged_file_loads_live() {
 #[test]
 fn cut_and_log_in_one_stream() {
     for transport in [Transport::Socket, Transport::IoUring] {
-        for _ in 0..3 {
-            sync_while_writing(transport, Format::Sluice, LoadPlan::Live);
-        }
+        sync_while_writing(transport, Format::Sluice, LoadPlan::Live);
     }
 }
 
@@ -378,10 +377,11 @@ fn a_payload_that_breaks_off_leaves_the_replica_empty_or_as_it_was() {
             handshake(&mut far);
             far.write_all(&fullresync_line(&ReplId::random(), 5)).unwrap();
             let cut = primary.begin_cut().unwrap();
-            let mut source = EofPayload::new(RdbCut::new(
+            let mut source = EofPayload::new(RdbSource::new(
                 cut,
                 RdbEncoder::new(EncoderOptions::default()),
                 BufferPool::new(),
+                Arc::default(),
             ));
             let header = source.next_chunk().unwrap().unwrap();
             let chunk = source.next_chunk().unwrap().unwrap();

@@ -9,7 +9,6 @@
 pub(crate) mod commands;
 pub(crate) mod link;
 pub(crate) mod primary;
-mod source;
 
 pub(crate) use primary::{Attach, serve_replica};
 

@@ -4,7 +4,6 @@
 //! receives is written by exactly one party at a time: its own task (reply, keep-alives, stream), or the full sync's
 //! thread while a payload is under way. The hand-over is the peer's state, changed under the registry's lock.
 
-use super::source::{CutFigures, FramedSource, RdbSource};
 use super::{SyncSummary, replid};
 use crate::clients::{Client, kind};
 use crate::config::{ClientClass, ReplTransport};
@@ -15,6 +14,7 @@ use sluice_engine::cut::Cut;
 use sluice_engine::log::LogReader;
 use sluice_engine::resp::{Parsed, parse};
 use sluice_persistence::SaveOptions;
+use sluice_transport::fullsync::cut::{CutFigures, FramedSource, RdbSource};
 use sluice_transport::fullsync::disk::StagedFile;
 use sluice_transport::fullsync::pool::BufferPool;
 use sluice_transport::fullsync::sluice::{Compression, SluicePayload};
@@ -694,8 +694,9 @@ fn send_staged(
     server.repl.replicas.lock().schedule.cut_taken(batch.id);
     let all: Vec<u64> = batch.replicas.iter().copied().chain(guests.iter().copied()).collect();
     let staged = saved.map_err(|e| e.to_string()).and_then(|stats| {
-        let file = std::fs::File::open(&path).map_err(|e| e.to_string())?;
-        Ok(StagedFile { file, len: stats.bytes, staged_ms: began.elapsed().as_millis() as u64 })
+        let file = server.storage.open(&path).map_err(|e| e.to_string())?;
+        debug_assert_eq!(file.len(), stats.bytes);
+        Ok(StagedFile { file, staged_ms: began.elapsed().as_millis() as u64 })
     });
     let staged = match staged {
         Ok(staged) => staged,
@@ -723,11 +724,9 @@ fn send_staged(
     }
     let log = server.engine.log().clone();
     let reader = || log.reader(offset).ok();
-    let mut report = disk::send(&staged, peers, config.repl_timeout * 1000, control, &mut |event| {
+    let report = disk::send(&staged, peers, config.repl_timeout * 1000, control, &mut |event| {
         on_event(server, batch, event, reader);
     });
     let _ = server.storage.remove(&path);
-    report.disk_bytes = staged.len;
-    report.disk_ms = staged.staged_ms;
     Some(report)
 }

@@ -6,46 +6,49 @@ use super::{ChunkSource, CutError};
 use bytes::Bytes;
 use sluice_engine::Engine;
 use sluice_engine::cut::{Cut, Step};
-use sluice_engine::log::{LogGone, LogReader};
+use sluice_engine::log::LogReader;
 use sluice_persistence::rdb::RdbEncoder;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of log taken at once.
 const LOG_READ_BYTES: usize = 1 << 20;
 /// Bytes beyond a chunk that a round may grow by to empty the queue of pre-images.
 const DRAIN_BYTES: usize = 1 << 20;
 
-/// What a cut came to, for INFO's `sync` section.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CutStats {
+/// Figures of a cut that outlive it, for INFO's `sync` section and for whoever starts the steady stream.
+#[derive(Default, Debug)]
+pub struct CutFigures {
     /// Keys encoded.
-    pub keys: u64,
+    pub keys: AtomicU64,
     /// Bytes of pre-images that writers handed over.
-    pub preimage_bytes: u64,
+    pub preimage_bytes: AtomicU64,
     /// Most bytes of them that waited at once.
-    pub preimage_peak: u64,
+    pub preimage_peak: AtomicU64,
+    /// Where the log reading of a framed payload stands: after its end, where the steady stream begins. The source retains
+    /// the log from there as long as it lives.
+    pub log_offset: AtomicU64,
 }
 
 /// A cut being encoded, chunk by chunk.
 struct Encoding {
     cut: Option<Cut>,
     encoder: Option<RdbEncoder>,
-    stats: CutStats,
+    figures: Arc<CutFigures>,
 }
 
 impl Encoding {
-    fn new(cut: Cut, encoder: RdbEncoder) -> Self {
-        Self { cut: Some(cut), encoder: Some(encoder), stats: CutStats::default() }
+    fn new(cut: Cut, encoder: RdbEncoder, figures: Arc<CutFigures>) -> Self {
+        Self { cut: Some(cut), encoder: Some(encoder), figures }
     }
 
-    /// Notes the figures; after the last chunk ends stream and cut, and adds the trailer to `out`.
-    fn account(&mut self, done: bool, out: &mut Vec<u8>) {
-        if let (Some(cut), Some(encoder)) = (&self.cut, &self.encoder) {
-            self.stats = CutStats {
-                keys: encoder.keys(),
-                preimage_bytes: cut.preimage_bytes(),
-                preimage_peak: cut.preimage_peak() as u64,
-            };
-        }
+    /// Takes what was encoded into `out`; with the last of it the stream's trailer, and the cut is over.
+    fn take(&mut self, done: bool, out: &mut Vec<u8>) {
+        let (Some(cut), Some(encoder)) = (&self.cut, &mut self.encoder) else { return };
+        encoder.swap(out);
+        self.figures.keys.store(encoder.keys(), Ordering::Relaxed);
+        self.figures.preimage_bytes.store(cut.preimage_bytes(), Ordering::Relaxed);
+        self.figures.preimage_peak.store(cut.preimage_peak() as u64, Ordering::Relaxed);
         if done {
             self.cut = None;
             if let Some(encoder) = self.encoder.take() {
@@ -56,65 +59,60 @@ impl Encoding {
 }
 
 /// A cut as an RDB stream. Dropping it before its end aborts the cut.
-pub struct RdbCut {
+pub struct RdbSource {
     encoding: Encoding,
     pool: BufferPool,
 }
 
-impl RdbCut {
+impl RdbSource {
     /// Encodes `cut` by `encoder` (fresh, made for this cut).
-    pub fn new(cut: Cut, encoder: RdbEncoder, pool: BufferPool) -> Self {
-        Self { encoding: Encoding::new(cut, encoder), pool }
-    }
-
-    /// Figures so far, or of all once the source has ended.
-    pub fn stats(&self) -> CutStats {
-        self.encoding.stats
+    pub fn new(cut: Cut, encoder: RdbEncoder, pool: BufferPool, figures: Arc<CutFigures>) -> Self {
+        Self { encoding: Encoding::new(cut, encoder, figures), pool }
     }
 }
 
-impl ChunkSource for RdbCut {
+impl ChunkSource for RdbSource {
     fn next_chunk(&mut self) -> Result<Option<Bytes>, CutError> {
         let (Some(cut), Some(encoder)) = (&mut self.encoding.cut, &mut self.encoding.encoder) else {
             return Ok(None);
         };
         let done = cut.step(encoder, CHUNK_BYTES) == Step::Done;
         let mut chunk = self.pool.take();
-        encoder.swap(&mut chunk);
-        self.encoding.account(done, &mut chunk);
+        self.encoding.take(done, &mut chunk);
         Ok(Some(chunk.freeze()))
     }
 }
 
 /// A cut and the log from its offset on, for [`super::sluice::SluicePayload`].
-pub struct FramedCut {
+pub struct FramedSource {
     encoding: Encoding,
     engine: Engine,
     reader: LogReader,
+    /// Log bytes before this offset may be sent.
     safe: u64,
 }
 
-impl FramedCut {
-    /// Encodes `cut` of `engine` by `encoder`. The encoder's checksum may be off: the frames have their own.
-    ///
-    /// # Errors
-    /// When the log does not hold the cut's offset, because it is not active.
-    pub fn new(engine: &Engine, cut: Cut, encoder: RdbEncoder) -> Result<Self, LogGone> {
+impl FramedSource {
+    /// Encodes `cut` of `engine` by `encoder`, whose checksum may be off: the frames have their own. `reader` stands at
+    /// the cut's offset.
+    pub fn new(
+        engine: Engine,
+        cut: Cut,
+        encoder: RdbEncoder,
+        reader: LogReader,
+        figures: Arc<CutFigures>,
+    ) -> Self {
+        debug_assert_eq!(reader.offset(), cut.offset());
+        figures.log_offset.store(reader.offset(), Ordering::Release);
         let safe = cut.offset();
-        let reader = engine.log().reader(safe)?;
-        Ok(Self { encoding: Encoding::new(cut, encoder), engine: engine.clone(), reader, safe })
-    }
-
-    /// Figures so far, or of all once the cut is done.
-    pub fn stats(&self) -> CutStats {
-        self.encoding.stats
+        Self { encoding: Encoding::new(cut, encoder, figures), engine, reader, safe }
     }
 }
 
-impl CutLog for FramedCut {
+impl CutLog for FramedSource {
     fn step(&mut self, out: &mut Vec<u8>) -> Result<CutStep, CutError> {
         let (Some(cut), Some(encoder)) = (&mut self.encoding.cut, &mut self.encoding.encoder) else {
-            return Ok(CutStep { done: true, entry_end: true, log_until: self.engine.log().end() });
+            return Ok(CutStep { done: true, entry_end: true, log_until: self.safe });
         };
         let done = cut.step(encoder, CHUNK_BYTES) == Step::Done;
         if !done {
@@ -126,8 +124,7 @@ impl CutLog for FramedCut {
             }
         }
         let entry_end = done || cut.at_entry_boundary();
-        encoder.swap(out);
-        self.encoding.account(done, out);
+        self.encoding.take(done, out);
         if done {
             self.safe = self.engine.log().end();
         }
@@ -137,6 +134,8 @@ impl CutLog for FramedCut {
     fn read_log(&mut self, until: u64) -> Result<Bytes, CutError> {
         let wanted = until.saturating_sub(self.reader.offset());
         let max = usize::try_from(wanted).unwrap_or(LOG_READ_BYTES).min(LOG_READ_BYTES);
-        Ok(self.reader.read(max))
+        let bytes = self.reader.read(max);
+        self.encoding.figures.log_offset.store(self.reader.offset(), Ordering::Release);
+        Ok(bytes)
     }
 }

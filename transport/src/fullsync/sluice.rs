@@ -17,8 +17,6 @@ use crate::replid::ReplId;
 use bytes::Bytes;
 use crc_fast::Digest;
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a frame tried before deciding to compress it.
 const LZ4_SAMPLE: usize = 16 << 10;
@@ -68,18 +66,6 @@ pub struct SluicePayload<C> {
     compression: Compression,
     lz4_skip: u32,
     ended: bool,
-    end: EndOffset,
-}
-
-/// Where the steady stream begins after a framed payload; known once the payload has ended, also to others than its owner.
-#[derive(Clone, Debug)]
-pub struct EndOffset(Arc<AtomicU64>);
-
-impl EndOffset {
-    /// The log offset, once the `E` frame was produced. The payload retains the log from there as long as it lives.
-    pub fn get(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Acquire)).filter(|o| *o != u64::MAX)
-    }
 }
 
 impl<C: CutLog> SluicePayload<C> {
@@ -97,23 +83,12 @@ impl<C: CutLog> SluicePayload<C> {
             compression,
             lz4_skip: 0,
             ended: false,
-            end: EndOffset(Arc::new(AtomicU64::new(u64::MAX))),
         }
     }
 
     /// The log offset up to which everything was framed: after the end, where the steady stream begins.
     pub fn log_offset(&self) -> u64 {
         self.log_offset
-    }
-
-    /// For whoever opens the replicas' log readers when they have been sent everything.
-    pub fn end_offset(&self) -> EndOffset {
-        self.end.clone()
-    }
-
-    /// The cut, for its figures.
-    pub fn cut(&self) -> &C {
-        &self.cut
     }
 
     fn round(&mut self) -> Result<(), CutError> {
@@ -134,7 +109,6 @@ impl<C: CutLog> SluicePayload<C> {
             let header = frame_header(FrameKind::End, 0, END_PAYLOAD);
             self.ready.push_back(Bytes::from([&header[..], &payload].concat()));
             self.ended = true;
-            self.end.0.store(self.log_offset, Ordering::Release);
         }
         Ok(())
     }

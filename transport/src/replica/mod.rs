@@ -16,11 +16,8 @@
 //! Anything unexpected in any state ends the link with [`Action::Abort`] and a reason in Redis'
 //! words; after that the machine ignores input, and the driver reconnects after [`RECONNECT_MS`].
 
-pub mod apply;
-pub mod follow;
 mod handshake;
 mod payload;
-mod source;
 #[cfg(test)]
 mod tests;
 

@@ -1,18 +1,18 @@
-//! Following a primary on one connection: the thin driver around [`ReplicaLink`].
-//!
-//! [`follow`] blocks its thread from the handshake to the end of the link: it loads full syncs into the engine
-//! (live, beside the old data, or by way of a file) and applies the stream. What else must happen on
-//! the way (states, INFO, disconnecting our own replicas) is the [`ReplicaHost`]'s, which is the server.
+//! A replica for the tests: the thin driver around [`ReplicaLink`], loading live, beside the old data or by a file.
 
-use super::apply::StreamApplier;
-use super::source::{Connection, PayloadSource};
-use super::{Action, Level, LinkConfig, PayloadKind, ReplicaLink};
-use crate::replid::ReplId;
-use crate::state::ResumePoint;
+mod apply;
+mod source;
+
+pub(crate) use apply::StreamApplier;
+
 use sluice_engine::{Engine, Row, Session};
 use sluice_persistence::rdb::{EngineVisitor, LoadReport, RdbDecoder, Step};
 use sluice_persistence::storage::{AtomicFile, Storage};
 use sluice_persistence::{LoadOptions, load};
+use sluice_transport::replica::{Action, Level, LinkConfig, PayloadKind, ReplicaLink};
+use sluice_transport::replid::ReplId;
+use sluice_transport::state::ResumePoint;
+use source::{Connection, PayloadSource};
 use std::io;
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ const PROGRESS_BYTES: u64 = 1 << 20;
 
 /// How a full sync gets into the engine; `repl-diskless-load` decides.
 #[derive(Clone, Debug)]
-pub enum LoadPlan {
+pub(crate) enum LoadPlan {
     /// Straight into the keyspace, emptied first (`on-empty-db`; and any framed payload).
     Live,
     /// Beside the old data, which is replaced when all is there (`swapdb`).
@@ -41,7 +41,7 @@ pub enum LoadPlan {
 }
 
 /// The server around the replica's link. All methods are called on the link's thread.
-pub trait ReplicaHost {
+pub(crate) trait ReplicaHost {
     /// Write a log line.
     fn log(&self, level: Level, text: &str);
     /// Whether to give up: shutdown, or REPLICAOF named another primary.
@@ -70,7 +70,7 @@ pub trait ReplicaHost {
 
 /// Follows the primary on this connection until the link ends; returns why it ended, in Redis' words.
 /// `applier` is kept by the caller for the next attempt. The engine's log must be active.
-pub fn follow(
+pub(crate) fn follow(
     stream: TcpStream,
     config: LinkConfig,
     resume: Option<ResumePoint>,

@@ -1,7 +1,7 @@
 //! The socket to the primary, and the payload on it as a source for the RDB decoder.
 
-use super::{Action, Level, ReplicaLink};
 use sluice_persistence::rdb::source::Source;
+use sluice_transport::replica::{Action, Level, ReplicaLink};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -15,21 +15,21 @@ const READ_WAIT: Duration = Duration::from_millis(100);
 const MAX_EARLY_LOG: usize = 64 << 20;
 
 /// A connection to a primary: socket, state machine and what was read but not yet taken.
-pub(super) struct Connection<'a> {
+pub(crate) struct Connection<'a> {
     stream: TcpStream,
-    pub(super) link: ReplicaLink,
+    pub(crate) link: ReplicaLink,
     input: Vec<u8>,
     start: usize,
     end: usize,
     epoch: Instant,
     stop: &'a dyn Fn() -> bool,
-    pub(super) log: &'a mut dyn FnMut(Level, &str),
+    pub(crate) log: &'a mut dyn FnMut(Level, &str),
     /// Bytes received, for INFO.
-    pub(super) received: u64,
+    pub(crate) received: u64,
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         stream: TcpStream,
         link: ReplicaLink,
         epoch: Instant,
@@ -56,12 +56,12 @@ impl<'a> Connection<'a> {
         Ok(c)
     }
 
-    pub(super) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.epoch.elapsed().as_millis() as u64
     }
 
     /// Writes what the link has to say.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         let out = self.link.output();
         if !out.is_empty() {
             let bytes = std::mem::take(out);
@@ -71,7 +71,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Reads once, if everything read before is taken, and lets time pass. Errors end the link.
-    pub(super) fn receive(&mut self) -> io::Result<()> {
+    pub(crate) fn receive(&mut self) -> io::Result<()> {
         if (self.stop)() {
             return Err(io::Error::other("stopped"));
         }
@@ -100,7 +100,7 @@ impl<'a> Connection<'a> {
 
     /// Passes what was read to the link, whose actions go to `act`, until `act` returns false or all is taken.
     /// Returns false in the former case. An abort is an error.
-    pub(super) fn actions(&mut self, mut act: impl FnMut(Action<'_>) -> bool) -> io::Result<bool> {
+    pub(crate) fn actions(&mut self, mut act: impl FnMut(Action<'_>) -> bool) -> io::Result<bool> {
         let now = self.now();
         let mut input = &self.input[self.start..self.end];
         let mut go_on = true;
@@ -136,25 +136,25 @@ fn over(action: Action<'_>) -> io::Error {
 }
 
 /// The payload of a full sync, read from the connection as the decoder needs it.
-pub(super) struct PayloadSource<'a, 'c> {
-    pub(super) connection: &'c mut Connection<'a>,
+pub(crate) struct PayloadSource<'a, 'c> {
+    pub(crate) connection: &'c mut Connection<'a>,
     window: Vec<u8>,
     from: usize,
     /// Bytes of the cut that ever were in the window.
     total: u64,
     /// Log bytes of a framed payload, to be applied before more is decoded.
-    pub(super) early_log: Vec<u8>,
+    pub(crate) early_log: Vec<u8>,
     /// The end of the payload, and the offset it names.
-    pub(super) ended: Option<u64>,
+    pub(crate) ended: Option<u64>,
 }
 
 impl<'a, 'c> PayloadSource<'a, 'c> {
-    pub(super) fn new(connection: &'c mut Connection<'a>) -> Self {
+    pub(crate) fn new(connection: &'c mut Connection<'a>) -> Self {
         Self { connection, window: Vec::new(), from: 0, total: 0, early_log: Vec::new(), ended: None }
     }
 
     /// Takes one more piece into the window, or waits a little for one.
-    pub(super) fn pull(&mut self) -> io::Result<()> {
+    pub(crate) fn pull(&mut self) -> io::Result<()> {
         if self.from > 0 {
             self.window.drain(..self.from);
             self.from = 0;
@@ -186,7 +186,7 @@ impl<'a, 'c> PayloadSource<'a, 'c> {
 
 impl PayloadSource<'_, '_> {
     /// When `decoded` bytes are decoded and no more are wanted (for now): there must be no others.
-    pub(super) fn check_read(&self, decoded: u64) -> io::Result<()> {
+    pub(crate) fn check_read(&self, decoded: u64) -> io::Result<()> {
         match self.total - decoded {
             0 => Ok(()),
             n => Err(io::Error::other(format!("{n} bytes follow the end of the RDB payload"))),

@@ -18,7 +18,7 @@ const STALL_WAIT: Duration = Duration::from_micros(200);
 /// The primary's stream cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("Protocol error from the replication stream at offset {offset}: {reason}")]
-pub struct StreamError {
+pub(crate) struct StreamError {
     /// Offset of the command.
     pub offset: u64,
     /// What is wrong with it.
@@ -26,10 +26,10 @@ pub struct StreamError {
 }
 
 /// Runs the commands the engine leaves to its embedder (PUBLISH and the like). They were logged already.
-pub type External<'a> = &'a mut dyn FnMut(&mut Session, Row, &[&[u8]]);
+pub(crate) type External<'a> = &'a mut dyn FnMut(&mut Session, Row, &[&[u8]]);
 
 /// Applies the stream of one primary. Lives as long as the replica, across reconnections: it knows the selected database.
-pub struct StreamApplier {
+pub(crate) struct StreamApplier {
     engine: Engine,
     session: Session,
     partial: Vec<u8>,
@@ -37,13 +37,12 @@ pub struct StreamApplier {
     needed: usize,
     replies: Vec<u8>,
     getack: bool,
-    commands: u64,
     applied_since_restart: u64,
 }
 
 impl StreamApplier {
     /// For a stream into `engine`, database 0 selected.
-    pub fn new(engine: &Engine) -> Self {
+    pub(crate) fn new(engine: &Engine) -> Self {
         let mut session = engine.session();
         session.from_primary = true;
         Self {
@@ -53,13 +52,12 @@ impl StreamApplier {
             needed: 0,
             replies: Vec::new(),
             getack: false,
-            commands: 0,
             applied_since_restart: 0,
         }
     }
 
     /// The stream begins anew, after a full sync: nothing half-read, database `db` selected.
-    pub fn restart(&mut self, db: u32) {
+    pub(crate) fn restart(&mut self, db: u32) {
         self.engine.end_session(&mut self.session);
         self.session = self.engine.session();
         self.session.from_primary = true;
@@ -71,30 +69,20 @@ impl StreamApplier {
     }
 
     /// The stream goes on from the acknowledged offset, on a new connection: what had come in part comes again.
-    pub fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         self.restart(self.session.db);
     }
 
     /// A snapshot was loaded that stands for a place where `db` is selected: as [`StreamApplier::restart`], unless
     /// commands were applied since, as framed payloads bring them.
-    pub(super) fn restart_if_idle(&mut self, db: u32) {
+    pub(crate) fn restart_if_idle(&mut self, db: u32) {
         if self.applied_since_restart == 0 && self.partial.is_empty() {
             self.restart(db);
         }
     }
 
-    /// The database selected (`repl-stream-db`).
-    pub fn db(&self) -> u32 {
-        self.session.db
-    }
-
-    /// Commands applied.
-    pub fn commands(&self) -> u64 {
-        self.commands
-    }
-
     /// Whether the primary asked for an acknowledgement since this was last called.
-    pub fn take_getack(&mut self) -> bool {
+    pub(crate) fn take_getack(&mut self) -> bool {
         std::mem::take(&mut self.getack)
     }
 
@@ -102,7 +90,7 @@ impl StreamApplier {
     ///
     /// # Errors
     /// When they are no commands. The link must then be ended; all before is applied.
-    pub fn apply(&mut self, bytes: &[u8], external: External<'_>) -> Result<(), StreamError> {
+    pub(crate) fn apply(&mut self, bytes: &[u8], external: External<'_>) -> Result<(), StreamError> {
         if self.partial.is_empty() {
             let used = self.run(bytes, external)?;
             self.partial.extend_from_slice(&bytes[used..]);
@@ -146,7 +134,6 @@ impl StreamApplier {
     }
 
     fn command(&mut self, args: &[&[u8]], raw: &[u8], external: External<'_>) {
-        self.commands += 1;
         self.applied_since_restart += 1;
         let row = match args {
             [name, option, ..] if name.eq_ignore_ascii_case(b"replconf") => {
