@@ -26,7 +26,7 @@ use crate::keyspace::Shard;
 use crate::table::{Table, Visit};
 use crate::value::list::{NodeCursor, NodeView};
 use crate::value::{List, Value, ValueView};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -489,6 +489,8 @@ impl Cut {
                 break;
             }
         }
+        // Whoever waits for this shard comes next, before the walker's next slice of it.
+        MutexGuard::unlock_fair(guard);
     }
 
     /// Visits one segment of a table; true where the table is done or the slice should end.

@@ -159,7 +159,7 @@ pub(crate) fn bgsave(server: &Arc<Server>) -> bool {
     // The snapshot is of the moment it was asked for, unless another cut is under way: then of that one's end.
     let begun = begin(server);
     let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || {
-        crate::os::background_priority();
+        crate::os::short_turns();
         let result = save_begun(&owner, begun);
         owner.persist.bgsave_running.store(false, Ordering::Release);
         match result {

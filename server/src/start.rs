@@ -193,7 +193,10 @@ fn serve(mut config: Config) -> Result<(), String> {
         let (server, runtime) = (server.clone(), runtime()?);
         std::thread::Builder::new()
             .name(format!("io-{i}"))
-            .spawn(move || runtime.block_on(net::worker(server, from)))
+            .spawn(move || {
+                os::short_turns();
+                runtime.block_on(net::worker(server, from));
+            })
             .map_err(|e| e.to_string())?;
     }
     let (to, from) = mpsc::unbounded_channel();
@@ -202,6 +205,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     server.engine.log().set_waker(move || grown.notify_waiters());
     // The memory of a server without data, which INFO tells from that of the data.
     crate::admin::info::Memory::now();
+    os::short_turns();
     server.set_gate(gate::LOADING, true);
     let outcome: Result<(), String> = runtime()?.block_on(async {
         for l in listeners {

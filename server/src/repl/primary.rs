@@ -446,7 +446,7 @@ pub(crate) fn kick(server: &Arc<Server>) {
     let owner = server.clone();
     let id = batch.id;
     let spawned = std::thread::Builder::new().name("full-sync".into()).spawn(move || {
-        crate::os::background_priority();
+        crate::os::short_turns();
         run(&owner, &batch);
         owner.repl.replicas.lock().schedule.cut_taken(batch.id);
         kick(&owner);
