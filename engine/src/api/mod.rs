@@ -132,6 +132,14 @@ impl<'a> Db<'a> {
         self.index
     }
 
+    /// As [`Engine::transaction`], in this database; inside of a transaction, a part of it.
+    pub fn transaction<R>(&self, f: impl FnOnce(&Db<'_>) -> R) -> R {
+        match self.within {
+            Some(_) => f(self),
+            None => self.engine.transaction(self.index, f),
+        }
+    }
+
     /// Another database of the same engine, or transaction.
     pub fn select(&self, index: u32) -> Result<Db<'a>> {
         if index >= self.engine.databases() {

@@ -1,6 +1,6 @@
 //! A client of an engine: runs commands, waits where a cut's queue is full, reads replies.
 
-use sluice_engine::{Engine, Outcome, Request, Session};
+use sluice_engine::{Db, Engine, Outcome, Request, Session};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -23,6 +23,11 @@ impl Client {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// The selected database for typed calls.
+    pub(crate) fn db(&self) -> Db<'_> {
+        self.engine.db(self.session.db)
     }
 
     pub(crate) fn select(&mut self, db: u32) {

@@ -115,13 +115,14 @@ fn cut_while_running(load: &Load, random: &mut Random) -> Vec<Image> {
         let last = !load.is_running();
         let mut cut = load.engine.begin_cut().expect("one cut at a time");
         let slice = [1, 100, 5_000, 60_000, 1 << 20][random.below(5)];
-        let abandon_after = if !last && random.one_in(3) { random.below(2_000) } else { usize::MAX };
+        let abandon_after = if !last && random.one_in(2) { random.below(1_000) } else { usize::MAX };
+        let pace = [1, 30, 300][random.below(3)];
         let mut image = Image::new(&cut);
         let mut steps = 0;
         while steps < abandon_after && cut.step(&mut image, slice) == Step::More {
             image.take_pending();
             steps += 1;
-            load.let_write(random.below(300) as u64);
+            load.let_write(random.below(pace) as u64);
         }
         if steps < abandon_after {
             image.check_complete();
@@ -142,14 +143,23 @@ fn cut_while_running(load: &Load, random: &mut Random) -> Vec<Image> {
 
 #[test]
 fn every_cut_with_the_log_after_it_is_the_live_state() {
-    for seed in seeds(4) {
+    check_cuts(Workload::of_every_type, 6_000);
+}
+
+#[test]
+fn huge_values_that_change_while_they_are_walked_are_delivered_as_of_the_cut() {
+    check_cuts(Workload::of_huge_values, 1_200);
+}
+
+fn check_cuts(workload: fn(Random) -> Workload, commands: usize) {
+    for seed in seeds(3) {
         eprintln!("seed {seed}");
         let mut random = Random::new(seed);
         let engine = engine([1, 4, 16][random.below(3)]);
         engine.log().activate();
         let mut from_start = engine.log().reader(0).unwrap();
         let tail_of_images = engine.log().reader(0).unwrap();
-        let load = Load::start(&engine, seed, 3, 6_000, Workload::of_every_type);
+        let load = Load::start(&engine, seed, 3, commands, workload);
         let images = cut_while_running(&load, &mut random);
         let live = load.join();
 

@@ -3,6 +3,8 @@
 use crate::DATABASES;
 use crate::client::Client;
 use crate::random::Random;
+use sluice_engine::Db;
+use std::time::Duration;
 
 /// Keys of each family's own, and of all together.
 const KEYS: usize = 12;
@@ -24,30 +26,49 @@ macro_rules! command {
 
 type Command = Vec<Vec<u8>>;
 
+/// What a workload is made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Overwrites of strings of some hundred bytes.
+    Strings,
+    /// Everything, but nothing grows huge, and no database is flushed or swapped.
+    Small,
+    /// Everything.
+    Every,
+    /// Mostly changes inside of huge values, and of huge values as a whole.
+    Huge,
+}
+
 pub(crate) struct Workload {
     random: Random,
     count: u64,
-    strings_only: bool,
-    /// No value grows huge, and no database is flushed or swapped.
-    small: bool,
+    kind: Kind,
 }
 
 impl Workload {
+    fn new(random: Random, kind: Kind) -> Workload {
+        Workload { random, count: 0, kind }
+    }
+
     pub(crate) fn of_every_type(random: Random) -> Workload {
-        Workload { random, count: 0, strings_only: false, small: false }
+        Workload::new(random, Kind::Every)
     }
 
     pub(crate) fn of_strings(random: Random) -> Workload {
-        Workload { random, count: 0, strings_only: true, small: true }
+        Workload::new(random, Kind::Strings)
     }
 
     pub(crate) fn of_small_values(random: Random) -> Workload {
-        Workload { random, count: 0, strings_only: false, small: true }
+        Workload::new(random, Kind::Small)
+    }
+
+    pub(crate) fn of_huge_values(random: Random) -> Workload {
+        Workload::new(random, Kind::Huge)
     }
 
     /// Runs one command, or one transaction.
     pub(crate) fn step(&mut self, client: &mut Client) {
-        if self.strings_only {
+        if self.kind == Kind::Strings {
             let key = format!("string:{}", self.random.below(STRINGS));
             let text = self.text(500);
             client.call(&[b"SET", key.as_bytes(), text.as_bytes()]);
@@ -69,9 +90,47 @@ impl Workload {
                 self.one(client);
             }
             client.call(&[if self.random.one_in(10) { b"DISCARD" as &[u8] } else { b"EXEC" }]);
+        } else if self.random.one_in(10) {
+            self.typed(&client.db());
         } else {
             self.one(client);
         }
+    }
+
+    /// A call of the typed API; what it refuses does not matter here.
+    fn typed(&mut self, db: &Db<'_>) {
+        let (any, other) = (self.any_key(), self.any_key());
+        let (member, text) = (self.element(), self.text(50));
+        match self.random.below(20) {
+            0 => drop(db.set(self.key("string"), text)),
+            1 => drop(db.append(self.key("string"), "more")),
+            2 => drop(db.incr_by(self.key("string"), 3)),
+            3 => drop(db.get_del(self.key("string"))),
+            4 | 5 => drop(db.hset_many(self.key("hash"), &[(member, text.clone()), (self.element(), text)])),
+            6 => drop(db.hdel(self.key("hash"), &[member])),
+            7 => drop(db.hincr_by(self.key("hash"), member, 5)),
+            8 => drop(db.lpush(self.key("list"), &[member, text])),
+            9 => drop(db.rpop(self.key("list"))),
+            10 => drop(db.lset(self.key("list"), -2, text)),
+            11 => drop(db.sadd(self.key("set"), &[member])),
+            12 => drop(db.spop(self.key("set"))),
+            13 => drop(db.zadd(self.key("zset"), &[(2.25, member)])),
+            14 => drop(db.zincr_by(self.key("zset"), 1.5, member)),
+            15 => drop(db.rename(any, other)),
+            16 => drop(db.expire(any, Duration::from_millis(self.random.below(5) as u64))),
+            17 => drop(db.persist(any)),
+            18 if self.random.one_in(4) => drop(db.del(&[any])),
+            _ => drop(self.engine_wide(db)),
+        }
+    }
+
+    /// Two changes in one transaction of the typed API.
+    fn engine_wide(&mut self, db: &Db<'_>) -> sluice_engine::api::Result<usize> {
+        let (hash, member, list) = (self.key("hash"), self.element(), self.key("list"));
+        db.transaction(|db| {
+            db.hset(&hash, &member, "moved")?;
+            db.rpush(&list, &[&member])
+        })
     }
 
     fn one(&mut self, client: &mut Client) {
@@ -84,8 +143,9 @@ impl Workload {
 
     /// A key, mostly of the family's own.
     fn key(&mut self, pool: &str) -> String {
-        let pool = if self.random.one_in(8) { "any" } else { pool };
-        format!("{pool}:{}", self.random.below(KEYS))
+        let pool = if self.kind != Kind::Huge && self.random.one_in(8) { "any" } else { pool };
+        let keys = if self.kind == Kind::Huge { 2 } else { KEYS };
+        format!("{pool}:{}", self.random.below(keys))
     }
 
     fn any_key(&mut self) -> String {
@@ -108,7 +168,7 @@ impl Workload {
 
     fn element(&mut self) -> String {
         // Numbers in one half, so that sets are intsets at times.
-        let n = self.random.below(if self.small { 60 } else { ELEMENTS });
+        let n = self.random.below(if self.kind == Kind::Small { 60 } else { ELEMENTS });
         if n.is_multiple_of(2) { n.to_string() } else { format!("element-{n}") }
     }
 
@@ -121,6 +181,16 @@ impl Workload {
     }
 
     fn choose(&mut self) -> Command {
+        if self.kind == Kind::Huge {
+            return match self.random.below(100) {
+                0..20 => self.list_command(),
+                20..46 => self.hash_command(),
+                46..68 => self.set_command(),
+                68..91 => self.zset_command(),
+                91..94 => self.grow_command(),
+                _ => self.key_command(),
+            };
+        }
         match self.random.below(100) {
             0..15 => self.string_command(),
             15..35 => self.list_command(),
@@ -128,7 +198,7 @@ impl Workload {
             52..67 => self.set_command(),
             67..83 => self.zset_command(),
             83..99 => self.key_command(),
-            _ if self.small => self.string_command(),
+            _ if self.kind == Kind::Small => self.string_command(),
             _ => self.grow_command(),
         }
     }
@@ -271,7 +341,7 @@ impl Workload {
             46..54 => command!["PEXPIRE", key, self.random.below(80) + 1],
             54..64 => command!["EXPIRE", key, 100_000 + self.random.below(1_000)],
             64..72 => command!["PERSIST", key],
-            72..76 if self.small => command!["DEL", key],
+            72..76 if self.kind == Kind::Small => command!["DEL", key],
             72 | 73 => {
                 let n = DATABASES as usize;
                 command!["SWAPDB", self.random.below(n), self.random.below(n)]
@@ -284,7 +354,7 @@ impl Workload {
 
     /// A collection that is huge at once.
     fn grow_command(&mut self) -> Command {
-        let n = if self.random.one_in(5) { 2_500 } else { 200 };
+        let n = if self.random.one_in(5) || self.kind == Kind::Huge { 2_500 } else { 200 };
         let first = self.random.below(ELEMENTS);
         let name = |i: usize| {
             let n = (first + i) % ELEMENTS;
