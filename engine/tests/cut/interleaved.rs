@@ -24,6 +24,12 @@ fn with_small_values_all_of_the_log_can_be_applied_early() {
     assert!(early > 0, "no log was applied before the end of a cut");
 }
 
+/// Flushing or swapping a database concerns what only the walker can deliver.
+#[test]
+fn flushed_and_swapped_databases_hold_the_log_back() {
+    check(Workload::of_whole_databases);
+}
+
 /// Follows the engine several times under a load; the log bytes applied before the end of their cuts.
 fn check(workload: fn(Random) -> Workload) -> u64 {
     let mut total = 0;

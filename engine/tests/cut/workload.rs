@@ -33,6 +33,8 @@ enum Kind {
     Strings,
     /// Everything, but nothing grows huge, and no database is flushed or swapped.
     Small,
+    /// As `Small`, and databases are flushed and swapped.
+    Databases,
     /// Everything.
     Every,
     /// Mostly changes inside of huge values, and of huge values as a whole.
@@ -60,6 +62,10 @@ impl Workload {
 
     pub(crate) fn of_small_values(random: Random) -> Workload {
         Workload::new(random, Kind::Small)
+    }
+
+    pub(crate) fn of_whole_databases(random: Random) -> Workload {
+        Workload::new(random, Kind::Databases)
     }
 
     pub(crate) fn of_huge_values(random: Random) -> Workload {
@@ -133,6 +139,10 @@ impl Workload {
         })
     }
 
+    fn is_small(&self) -> bool {
+        matches!(self.kind, Kind::Small | Kind::Databases)
+    }
+
     fn one(&mut self, client: &mut Client) {
         let command = self.choose();
         if client.knows(&command[0]) {
@@ -168,7 +178,7 @@ impl Workload {
 
     fn element(&mut self) -> String {
         // Numbers in one half, so that sets are intsets at times.
-        let n = self.random.below(if self.kind == Kind::Small { 60 } else { ELEMENTS });
+        let n = self.random.below(if self.is_small() { 60 } else { ELEMENTS });
         if n.is_multiple_of(2) { n.to_string() } else { format!("element-{n}") }
     }
 
@@ -198,7 +208,7 @@ impl Workload {
             52..67 => self.set_command(),
             67..83 => self.zset_command(),
             83..99 => self.key_command(),
-            _ if self.kind == Kind::Small => self.string_command(),
+            _ if self.is_small() => self.string_command(),
             _ => self.grow_command(),
         }
     }
