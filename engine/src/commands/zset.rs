@@ -6,6 +6,8 @@ mod bounds;
 mod pop;
 mod range;
 mod sample;
+#[cfg(test)]
+mod tests;
 
 use crate::command::{CmdError, CmdResult, Command, Flags, KeyFn, KeySpec, Run};
 use crate::encoding::LpValue;
