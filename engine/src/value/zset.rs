@@ -168,7 +168,10 @@ impl ZSet {
         }
     }
 
-    /// Adds a member with a score, or gives it a new one; its score before. The score must not be NaN.
+    /// Adds a member with a score, or gives it a new one; its score before.
+    ///
+    /// # Panics
+    /// Where the score is NaN.
     pub fn insert(&mut self, member: &[u8], score: f64, limits: Packed) -> Option<f64> {
         let before = self.score(member);
         match before {
@@ -179,7 +182,10 @@ impl ZSet {
         before
     }
 
-    /// Adds a member unless it is there: false, and nothing changes. The score must not be NaN.
+    /// Adds a member unless it is there: false, and nothing changes.
+    ///
+    /// # Panics
+    /// Where the score is NaN.
     pub fn insert_new(&mut self, member: &[u8], score: f64, limits: Packed) -> bool {
         let new = self.score(member).is_none();
         if new {
@@ -190,7 +196,8 @@ impl ZSet {
 
     /// Adds a member that is known to be absent. The score must not be NaN.
     pub(crate) fn add(&mut self, member: &[u8], score: f64, limits: Packed) {
-        debug_assert!(!score.is_nan() && self.score(member).is_none());
+        assert!(!score.is_nan(), "scores are numbers");
+        debug_assert!(self.score(member).is_none());
         if let Repr::Packed(lp) = &self.repr
             && (packed::len(lp) >= limits.entries || member.len() > limits.value || !lp.fits(member.len()))
         {
@@ -204,7 +211,7 @@ impl ZSet {
 
     /// Gives a member that is there another score, which must not be NaN.
     pub(crate) fn change(&mut self, member: &[u8], score: f64) {
-        debug_assert!(!score.is_nan());
+        assert!(!score.is_nan(), "scores are numbers");
         match &mut self.repr {
             Repr::Packed(lp) => {
                 packed::remove(lp, member);

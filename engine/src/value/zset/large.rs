@@ -2,11 +2,12 @@
 //!
 //! The members exist once, in the table's entries; the index points to them. This is sound because an element's
 //! block stays where it is while it is in the table (splits move slots, not blocks; a new score overwrites the old
-//! one in place), and because of three rules this module keeps, being the only one that adds or removes elements:
+//! one in place), and because of four rules this module keeps, being the only one that adds or removes elements:
 //!
 //! 1. an element enters the table before the index;
 //! 2. it leaves the index before the table (which may free its block, or hand it to a running cut);
-//! 3. nobody else changes the table's members: [`Large::table_mut`] is for the cut, which only stamps entries.
+//! 3. scores are numbers, so that the order is total and a member is found at its own rank;
+//! 4. nobody else changes the table's members: [`Large::table_mut`] is for the cut, which only stamps entries.
 //!
 //! So every pointer in the index is a live entry of the table, and borrowing `self` keeps it so.
 #![allow(unsafe_code)]
@@ -17,6 +18,8 @@ use crate::table::Table;
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::ptr::NonNull;
+
+const NAN: &str = "a sorted set has no order for NaN; commands and loaders refuse it";
 
 /// A member's place in the index.
 #[derive(Clone, Copy)]
@@ -116,7 +119,8 @@ impl Large {
 
     /// Adds a member that is not there.
     pub(super) fn insert_new(&mut self, member: &[u8], score: f64) {
-        debug_assert!(!score.is_nan() && self.dict.get(member).is_none());
+        assert!(!score.is_nan(), "{NAN}");
+        debug_assert!(self.dict.get(member).is_none());
         let rank = self.lower_bound(score, member);
         let entry = Entry::score(member, score);
         let item = Item { score, entry: entry.as_ref().as_raw() };
@@ -126,7 +130,7 @@ impl Large {
 
     /// Gives a member that is there another score.
     pub(super) fn set_score(&mut self, member: &[u8], score: f64) {
-        debug_assert!(!score.is_nan());
+        assert!(!score.is_nan(), "{NAN}");
         let Some(rank) = self.rank(member) else { return };
         let Some(mut entry) = self.dict.get_mut(member) else { return };
         let overwritten = entry.overwrite(Payload::Score(score));
