@@ -82,6 +82,15 @@ pub(crate) fn cpu_time(of: Usage) -> (Duration, Duration) {
 /// serve clients, and for those that hold shard locks while clients may wait for them: a lock holder that loses the
 /// processor for a whole ordinary turn costs milliseconds. Best effort: kernels before 6.12 ignore it.
 pub(crate) fn short_turns() {
+    turns(SHORT_TURN_NANOS);
+}
+
+/// The opposite, for threads that have much to do and nobody waiting: a thread inherits its creator's turns.
+pub(crate) fn long_turns() {
+    turns(LONG_TURN_NANOS);
+}
+
+fn turns(nanos: u64) {
     /// `struct sched_attr` of linux/sched/types.h, first version.
     #[repr(C)]
     struct SchedAttr {
@@ -102,7 +111,7 @@ pub(crate) fn short_turns() {
             flags: 0,
             nice: libc::getpriority(libc::PRIO_PROCESS, 0),
             priority: 0,
-            runtime: TURN_NANOS,
+            runtime: nanos,
             deadline: 0,
             period: 0,
         };
@@ -110,8 +119,10 @@ pub(crate) fn short_turns() {
     }
 }
 
-/// Length of a turn asked for by [`short_turns`]; the kernel's least is 0.1 ms.
-const TURN_NANOS: u64 = 100_000;
+/// Length of a short turn; the kernel's least is 0.1 ms.
+const SHORT_TURN_NANOS: u64 = 100_000;
+/// Length of a long turn: the kernel's default on small machines.
+const LONG_TURN_NANOS: u64 = 3_000_000;
 
 /// Raises the limit of open descriptors to `wanted` as far as the system lets us; returns the limit in force.
 pub(crate) fn raise_descriptor_limit(wanted: u64) -> u64 {

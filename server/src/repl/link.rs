@@ -100,7 +100,10 @@ impl LinkHandle {
         let (s, sh, h) = (server.clone(), shared.clone(), host.clone());
         let thread = std::thread::Builder::new()
             .name("replica-link".into())
-            .spawn(move || run(&s, &sh, &h, port))
+            .spawn(move || {
+                crate::os::long_turns();
+                run(&s, &sh, &h, port);
+            })
             .map_err(|e| crate::log!(Warning, "Can't start the link to the primary: {e}"))
             .ok();
         LinkHandle { host, port, shared, thread }
