@@ -468,7 +468,8 @@ impl<'a> Attempt<'a> {
     fn decode(&mut self, engine: &Engine) -> Result<(), String> {
         let mut loader = engine.loader();
         let mut visitor = EngineVisitor::new(&mut loader, None);
-        let checksum = self.server.config.load().rdbchecksum;
+        // A framed payload has a checksum of its own, which the link compares.
+        let checksum = self.server.config.load().rdbchecksum && !self.link.is_framed();
         let mut decoder = RdbDecoder::with_checksum(&mut *self, checksum);
         loop {
             match decoder.step(&mut visitor) {

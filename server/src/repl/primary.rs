@@ -598,9 +598,9 @@ fn on_event(server: &Arc<Server>, batch: &Batch, event: SyncEvent, reader: impl 
             let Some(r) = replicas.map.get_mut(&peer.id) else { return };
             // Framed: the end frame closes the payload, so the stream follows. By length: as well.
             let at_once = batch.format != Format::EofRdb;
-            r.peer.payload_sent(at_once, server.clock());
+            let streams = r.peer.payload_sent(at_once, server.clock());
             r.control = None;
-            if at_once {
+            if streams {
                 crate::log!(Notice, "Synchronization with replica {} succeeded", r.name);
             } else {
                 crate::log!(
@@ -643,7 +643,9 @@ fn send_chunks(
     let pool = BufferPool::new();
     // Between two of our own, compressing strings would cost more than the link does.
     let compression = batch.format != Format::Sluice && config.rdbcompression;
-    let encoder = SaveOptions { compression, ..options(server) }.encoder(&cut);
+    // Their frames have a checksum of their own.
+    let checksum = batch.format != Format::Sluice && config.rdbchecksum;
+    let encoder = SaveOptions { compression, checksum, ..options(server) }.encoder(&cut);
     let offset = cut.offset();
     let log = server.engine.log().clone();
     // Sources are boxed so that one sender call serves both payloads; the log reader that keeps what the stream

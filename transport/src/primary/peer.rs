@@ -87,6 +87,8 @@ pub struct ReplicaPeer {
     state: PeerState,
     ack_offset: u64,
     ack_time: u64,
+    /// It acknowledged while, as far as we knew, its payload was still on the way.
+    acked_early: bool,
     last_newline: u64,
 }
 
@@ -104,6 +106,7 @@ impl ReplicaPeer {
             state: PeerState::Handshake,
             ack_offset: 0,
             ack_time: now,
+            acked_early: false,
             last_newline: now,
         }
     }
@@ -229,6 +232,7 @@ impl ReplicaPeer {
         };
         self.ack_offset = self.ack_offset.max(offset);
         self.ack_time = now;
+        self.acked_early |= self.state == PeerState::SendBulk;
         let start_stream = self.state == PeerState::Loading;
         if start_stream {
             self.state = PeerState::Online;
@@ -248,6 +252,7 @@ impl ReplicaPeer {
 
     /// Its full sync began; `staged` when the cut goes to a file first.
     pub fn sync_began(&mut self, staged: bool) {
+        self.acked_early = false;
         self.state = if staged { PeerState::WaitStaged } else { PeerState::SendBulk };
     }
 
@@ -257,7 +262,8 @@ impl ReplicaPeer {
     }
 
     /// The payload is sent. Returns whether the stream starts at once: it does after a framed payload and for peers
-    /// that never acknowledge, if their payload had a length; otherwise the first ACK starts it. A replica that wanted an RDB only gets no
+    /// that never acknowledge, if their payload had a length; otherwise the first ACK starts it, which may have come already (a
+    /// small payload is loaded before a zero-copy send is known to be over). A replica that wanted an RDB only gets no
     /// stream and is disconnected.
     pub fn payload_sent(&mut self, stream_at_once: bool, now: u64) -> bool {
         self.ack_time = now;
@@ -265,8 +271,9 @@ impl ReplicaPeer {
             self.state = PeerState::RdbOnlyDone;
             return false;
         }
-        self.state = if stream_at_once { PeerState::Online } else { PeerState::Loading };
-        stream_at_once
+        let online = stream_at_once || self.acked_early;
+        self.state = if online { PeerState::Online } else { PeerState::Loading };
+        online
     }
 
     /// PSYNC was continued from `offset`: online at once.

@@ -76,6 +76,19 @@ fn the_first_ack_starts_the_stream_and_silence_ends_it() {
 }
 
 #[test]
+fn an_ack_that_overtakes_the_end_of_the_payload_counts() {
+    let mut p = ReplicaPeer::new(1, 0);
+    p.wait_for_sync();
+    p.sync_began(false);
+    assert_eq!(p.replconf(&[b"ACK", b"120"], 5), ReplconfReply::Ack { start_stream: false });
+    assert!(p.payload_sent(false, 6));
+    assert_eq!(p.state(), PeerState::Online);
+    p.wait_for_sync();
+    p.sync_began(false);
+    assert!(!p.payload_sent(false, 7), "but not for the next payload");
+}
+
+#[test]
 fn psync_continues_exactly_within_the_backlog() {
     let mut s = ReplicationState::new();
     let old = s.replid();

@@ -191,6 +191,11 @@ impl ReplicaLink {
         &mut self.out
     }
 
+    /// Whether the payload comes in frames, whose checksum the link compares.
+    pub fn is_framed(&self) -> bool {
+        self.frames.is_some()
+    }
+
     /// Where the link stands.
     pub fn phase(&self) -> LinkPhase {
         match self.state {
