@@ -5,6 +5,7 @@
 //! redis-server and its tools are found on the search path; a test that needs one and does not find it says so and
 //! passes, but fails where `CI=true`.
 
+pub mod busy;
 pub mod client;
 pub mod data;
 pub mod peers;
@@ -12,6 +13,7 @@ pub mod program;
 pub mod server;
 pub mod wait;
 
+pub use busy::Busy;
 pub use client::{Client, Reply, words};
 pub use program::{Program, peers_here};
 pub use server::{Server, Start};
