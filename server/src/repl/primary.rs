@@ -65,6 +65,8 @@ pub(crate) struct Replicas {
     pub(crate) schedule: Schedule,
     /// The disk-staged sync others may still join: batch and the cut's offset, with a reader that keeps the log.
     staging: Option<(u64, u64, LogReader, Vec<u64>)>,
+    /// Those who asked to join a disk-staged sync between its start and its cut, with its batch.
+    early: Vec<(u64, u64)>,
     ping: PingTimer,
 }
 
@@ -447,8 +449,9 @@ pub(crate) fn kick(server: &Arc<Server>) {
     let id = batch.id;
     let spawned = std::thread::Builder::new().name("full-sync".into()).spawn(move || {
         crate::os::short_turns();
-        run(&owner, &batch);
-        owner.repl.replicas.lock().schedule.cut_taken(batch.id);
+        let id = batch.id;
+        run(&owner, batch);
+        end_staging(&owner, id);
         kick(&owner);
     });
     if let Err(e) = spawned {
@@ -473,9 +476,18 @@ fn socket(r: &Replica) -> std::io::Result<SyncPeer> {
 }
 
 /// Serves one batch; blocks.
-fn run(server: &Arc<Server>, batch: &Batch) {
+fn run(server: &Arc<Server>, mut batch: Batch) {
     let cut = begin_cut(server);
     let offset = cut.offset();
+    let staged = batch.transport == Transport::Disk;
+    let keep = staged.then(|| server.engine.log().reader(offset).ok()).flatten();
+    {
+        // From here on `join_staging` has a snapshot to name; those who came before it become members.
+        let mut replicas = server.repl.replicas.lock();
+        batch.replicas.extend(replicas.early.drain(..).filter(|e| e.0 == batch.id).map(|e| e.1));
+        replicas.staging = keep.map(|keep| (batch.id, offset, keep, Vec::new()));
+    }
+    let batch = &batch;
     let Ok(base) = server.engine.log().reader(offset) else {
         crate::log!(
             Warning,
@@ -484,7 +496,6 @@ fn run(server: &Arc<Server>, batch: &Batch) {
         return drop_all(server, &batch.replicas);
     };
     let control = SyncControl::new();
-    let staged = batch.transport == Transport::Disk;
     let line = sluice_transport::primary::psync::fullresync_line(&replid(server), offset);
     let mut peers = Vec::new();
     {
@@ -497,12 +508,6 @@ fn run(server: &Arc<Server>, batch: &Batch) {
                     crate::log!(Warning, "Can't begin the full sync of replica {}: {e}", r.name);
                     r.client.kill();
                 }
-            }
-        }
-        if staged {
-            let keep = server.engine.log().reader(offset);
-            if let Ok(keep) = keep {
-                replicas.staging = Some((batch.id, offset, keep, Vec::new()));
             }
         }
     }
@@ -565,10 +570,10 @@ fn drop_all(server: &Server, ids: &[u64]) {
 
 /// A replica asks while a file is being staged that it can share.
 fn join_staging(server: &Server, replicas: &mut Replicas, batch: u64, id: u64) {
-    let Some((running, offset, _, guests)) = &mut replicas.staging else { return };
-    if *running != batch {
+    let Some((_, offset, _, guests)) = replicas.staging.as_mut().filter(|s| s.0 == batch) else {
+        replicas.early.push((batch, id));
         return;
-    }
+    };
     guests.push(id);
     let line = sluice_transport::primary::psync::fullresync_line(&replid(server), *offset);
     if let Some(r) = replicas.map.get_mut(&id) {
@@ -578,6 +583,20 @@ fn join_staging(server: &Server, replicas: &mut Replicas, batch: u64, id: u64) {
             r.client.kill();
         }
     }
+}
+
+/// Nobody joins this batch any more. Returns who did; where the sync failed before its file was complete they are
+/// nobody's, and closed.
+fn take_guests(server: &Server, batch: u64) -> Vec<u64> {
+    let mut replicas = server.repl.replicas.lock();
+    replicas.schedule.cut_taken(batch);
+    replicas.staging.take_if(|s| s.0 == batch).map(|s| s.3).unwrap_or_default()
+}
+
+/// The end of a batch, however it went.
+fn end_staging(server: &Server, batch: u64) {
+    let guests = take_guests(server, batch);
+    drop_all(server, &guests);
 }
 
 fn options(server: &Server) -> SaveOptions {
@@ -689,11 +708,7 @@ fn send_staged(
     let saved = sluice_persistence::save_cut(cut, &server.storage, &path, &options(server), &mut |_| {
         if control.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let (offset, guests) = match server.repl.replicas.lock().staging.take() {
-        Some((_, offset, _, guests)) => (offset, guests),
-        None => (base.offset(), Vec::new()),
-    };
-    server.repl.replicas.lock().schedule.cut_taken(batch.id);
+    let (offset, guests) = (base.offset(), take_guests(server, batch.id));
     let all: Vec<u64> = batch.replicas.iter().copied().chain(guests.iter().copied()).collect();
     let staged = saved.map_err(|e| e.to_string()).and_then(|stats| {
         let file = server.storage.open(&path).map_err(|e| e.to_string())?;
