@@ -130,6 +130,13 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
             persist::update_gate(&s, c);
         }
         Ok(())
+    })?;
+    let weak = Arc::downgrade(server);
+    server.config.on_change(&["replica-read-only", "replica-serve-stale-data"], move |c| {
+        if let Some(s) = weak.upgrade() {
+            repl::update_gates_by(&s, c);
+        }
+        Ok(())
     })
 }
 

@@ -77,8 +77,10 @@ impl Start {
                 return Some(Err(status));
             }
             let reply = server.connect()?.try_run(&["PING"]).ok()?;
+            // An error may hide that it is loading, as a missing password comes first.
+            let ready = !reply.is_error() || server.log().contains("Ready to accept connections");
             let loading = matches!(&reply, Reply::Error(text) if text.starts_with("LOADING"));
-            (!loading).then_some(Ok(()))
+            (ready && !loading).then_some(Ok(()))
         });
         if let Err(status) = answers {
             panic!("{:?} ended with {status}:\n{}", server.program, server.log());

@@ -12,6 +12,7 @@ pub(crate) mod primary;
 
 pub(crate) use primary::{Attach, serve_replica};
 
+use crate::config::Config;
 use crate::state::{Server, gate};
 use link::LinkHandle;
 use parking_lot::Mutex;
@@ -116,7 +117,11 @@ pub(crate) fn promote(server: &Arc<Server>) {
 
 /// Recomputes the gates that depend on role and link.
 pub(crate) fn update_gates(server: &Server) {
-    let config = server.config.load();
+    update_gates_by(server, &server.config.load());
+}
+
+/// The same, by a configuration that is about to hold.
+pub(crate) fn update_gates_by(server: &Server, config: &Config) {
     let link = server.repl.link.lock();
     let replica = link.is_some();
     let up = link.as_ref().is_some_and(|l| l.shared.is_up());
