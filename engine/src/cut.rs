@@ -312,6 +312,7 @@ pub struct Cut {
     inner: Arc<Inner>,
     shared: Arc<CutShared>,
     offset: u64,
+    stream_db: u32,
     sizes: Vec<(u32, u64, u64)>,
     shard: usize,
     huge: Option<HugeWalk>,
@@ -372,8 +373,12 @@ impl Cut {
                 }
             }
         }
-        inner.log.forget_selection();
-        let offset = inner.log.end();
+        // A primary's log selects its database anew after every cut; a replica's is its primary's.
+        let replica = inner.replica.load(Ordering::Acquire);
+        if !replica {
+            inner.log.forget_selection();
+        }
+        let (offset, stream_db) = inner.log.position();
         *slot = Some(shared.clone());
         inner.cut_active.store(true, Ordering::Release);
         drop(slot);
@@ -382,6 +387,7 @@ impl Cut {
             inner: inner.clone(),
             shared,
             offset,
+            stream_db: stream_db.unwrap_or(0),
             sizes: sizes
                 .iter()
                 .enumerate()
@@ -399,6 +405,11 @@ impl Cut {
     /// The log offset at which the keyspace is delivered.
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// The database that whoever applies the log from that offset begins with (`repl-stream-db`).
+    pub fn stream_db(&self) -> u32 {
+        self.stream_db
     }
 
     /// `(database, keys, keys with expiry)` of each database that is not empty, as of the cut.

@@ -383,11 +383,12 @@ impl Engine {
         match command.run {
             Run::External => return Outcome::External,
             Run::Session(f) => {
-                self.relay(s, req);
                 let resp3 = s.resp3;
                 let start = out.len();
-                let mut reply = Reply::new(out, resp3);
-                if let Err(e) = f(s, req.args, &mut reply) {
+                let result = f(s, req.args, &mut Reply::new(out, resp3));
+                // After it ran: the stream's bytes go with the database they leave selected.
+                self.relay(s, req);
+                if let Err(e) = result {
                     out.truncate(start);
                     return self.refuse(row.id, resp3, out, &e, false);
                 }
@@ -406,7 +407,15 @@ impl Engine {
         if s.in_multi() {
             s.block.extend_from_slice(raw);
         } else {
-            self.inner.log.append_raw(raw);
+            self.inner.log.append_stream(raw, s.db);
+        }
+    }
+
+    /// Appends the bytes of a MULTI block that has ended.
+    fn relay_block(&self, s: &mut Session) {
+        let block = std::mem::take(&mut s.block);
+        if !block.is_empty() {
+            self.inner.log.append_stream(&block, s.db);
         }
     }
 
@@ -463,7 +472,7 @@ impl Engine {
         if from_primary {
             // The primary's own bytes are the effect, so that offsets stay equal.
             if let Some(raw) = req.raw {
-                self.inner.log.append_raw(raw);
+                self.inner.log.append_stream(raw, db);
             }
         } else {
             self.commit(fx, if verbatim { req.raw.map(|raw| (db, raw)) } else { None });
@@ -614,7 +623,7 @@ impl Engine {
             TxOp::Discard => {
                 self.relay(s, req);
                 s.transaction = None;
-                self.inner.log.append_raw(&std::mem::take(&mut s.block));
+                self.relay_block(s);
                 self.unwatch(s);
             }
             TxOp::Watch => {
@@ -684,7 +693,7 @@ impl Engine {
         if t.broken {
             if let Some(raw) = req.raw.filter(|_| s.from_primary) {
                 s.block.extend_from_slice(raw);
-                self.inner.log.append_raw(&std::mem::take(&mut s.block));
+                self.relay_block(s);
             }
             self.unwatch(s);
             let e = CmdError::text("EXECABORT Transaction discarded because of previous errors.");
@@ -736,7 +745,7 @@ impl Engine {
         if from_primary {
             if let Some(raw) = req.raw {
                 s.block.extend_from_slice(raw);
-                self.inner.log.append_raw(&std::mem::take(&mut s.block));
+                self.relay_block(s);
             }
         } else {
             self.commit(effects, None);

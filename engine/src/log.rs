@@ -193,6 +193,16 @@ impl Log {
         self.inner.lock().db = None;
     }
 
+    /// The database the stream has selected at its end, where that is known.
+    pub fn selected(&self) -> Option<u32> {
+        self.inner.lock().db
+    }
+
+    /// Says which database the stream has selected at its end: on a replica, after [`Log::reset`].
+    pub fn set_selected(&self, db: u32) {
+        self.inner.lock().db = Some(db);
+    }
+
     /// Bytes of history kept for partial syncs.
     pub fn set_backlog_size(&self, bytes: usize) {
         let mut i = self.inner.lock();
@@ -285,12 +295,27 @@ impl Log {
         self.wake();
     }
 
-    /// Appends bytes as they are: a primary's PING, or on a replica its primary's stream.
+    /// Appends bytes as they are, which must not select a database: a primary's PING.
     pub fn append_raw(&self, raw: &[u8]) {
         let mut i = self.inner.lock();
         i.room(raw.len());
         i.tail.extend_from_slice(raw);
         self.finish(i);
+    }
+
+    /// Appends bytes of a primary's stream, after which that stream has `db` selected.
+    pub(crate) fn append_stream(&self, raw: &[u8], db: u32) {
+        let mut i = self.inner.lock();
+        i.db = Some(db);
+        i.room(raw.len());
+        i.tail.extend_from_slice(raw);
+        self.finish(i);
+    }
+
+    /// The end, with the database selected there: a cut on a replica, whose stream it cannot make select again.
+    pub(crate) fn position(&self) -> (u64, Option<u32>) {
+        let i = self.inner.lock();
+        (i.end(), i.db)
     }
 
     /// Opens a cursor at `from`.

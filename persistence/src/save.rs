@@ -63,8 +63,7 @@ impl SaveOptions {
             access: self.access,
             used_memory: self.used_memory,
             replication: self.replication_id.as_ref().map(|id| ReplicationPlace {
-                // The log names its database anew after every cut, so any would do.
-                stream_db: 0,
+                stream_db: cut.stream_db(),
                 id: id.clone(),
                 offset: cut.offset(),
             }),

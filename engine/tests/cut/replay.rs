@@ -28,6 +28,11 @@ impl Replay {
         self.client.engine()
     }
 
+    /// The stream goes on in this database.
+    pub(crate) fn select(&mut self, db: u32) {
+        self.client.select(db);
+    }
+
     pub(crate) fn state(&mut self) -> State {
         // Reading moves the session between databases; the stream's selection must not notice.
         let mut reader = Client::alone(self.client.engine());

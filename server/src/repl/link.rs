@@ -215,6 +215,8 @@ struct Attempt<'a> {
     ended: Option<u64>,
     /// Log bytes wait in the inbox while a payload is decoded.
     logged: bool,
+    /// The session has the database the new stream begins in.
+    stream_begun: bool,
     failed: Option<String>,
     applied: u64,
 }
@@ -249,6 +251,7 @@ impl<'a> Attempt<'a> {
             replid: None,
             ended: None,
             logged: false,
+            stream_begun: false,
             failed: None,
             applied: server.engine.log().end(),
         }
@@ -411,6 +414,7 @@ impl<'a> Attempt<'a> {
         let engine = &self.server.engine;
         // Loaded: from here on our log is the primary's, from this offset.
         engine.log().reset(offset);
+        engine.log().set_selected(self.session.db);
         engine.log().activate();
         self.server.repl.state.lock().full_sync_done(self.replid);
         self.applied = offset;
@@ -482,7 +486,10 @@ impl<'a> Attempt<'a> {
                     }
                     // What the log is about must be in the tables first.
                     visitor.flush().map_err(|e| e.to_string())?;
-                    decoder.source_mut().apply_logged()?;
+                    let begins_in = visitor.report().replication_db;
+                    let this = decoder.source_mut();
+                    this.begin_stream_in(begins_in);
+                    this.apply_logged()?;
                 }
                 Err(e) => {
                     let failed = decoder.source_mut().failed.take();
@@ -492,6 +499,7 @@ impl<'a> Attempt<'a> {
         }
         visitor.flush().map_err(|e| e.to_string())?;
         drop(decoder);
+        self.begin_stream_in(visitor.report().replication_db);
         drop(visitor);
         loader.finish();
         // What follows the RDB's own end: the rest of the framing.
@@ -509,6 +517,13 @@ impl<'a> Attempt<'a> {
             return Err("the log of a framed payload ends inside of a command".into());
         }
         Ok(())
+    }
+
+    /// The first log bytes of a new stream apply to this database (`repl-stream-db`, 0 where the payload says none).
+    fn begin_stream_in(&mut self, db: Option<u32>) {
+        if !std::mem::replace(&mut self.stream_begun, true) {
+            self.session.db = db.filter(|db| *db < self.session.databases()).unwrap_or(0);
+        }
     }
 
     fn load_by_file(&mut self) -> Result<(), String> {
@@ -563,7 +578,10 @@ impl<'a> Attempt<'a> {
         });
         self.server.set_gate(gate::LOADING, false);
         match result {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(stats)) => {
+                self.begin_stream_in(stats.report.replication_db);
+                Ok(())
+            }
             Ok(Err(e)) => {
                 self.server.engine.clear();
                 Err(format!("Failed trying to load the MASTER synchronization DB from disk: {e}"))
@@ -677,9 +695,11 @@ impl<'a> Attempt<'a> {
     }
 }
 
+/// A session for the primary's commands. The stream goes on in the database it had selected where our log ends.
 fn primary_session(engine: &Engine) -> Session {
     let mut session = engine.session();
     session.from_primary = true;
+    session.db = engine.log().selected().unwrap_or(0);
     session
 }
 
