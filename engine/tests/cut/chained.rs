@@ -29,15 +29,20 @@ fn a_cut_of_a_replica_and_its_log_are_the_primarys_state() {
                 following.store(false, Ordering::Release);
             });
             let mut images = Vec::new();
-            while following.load(Ordering::Acquire) && images.len() < 6 {
+            let following = || following.load(Ordering::Acquire);
+            let let_follow = |bytes: usize| {
+                let until = replica.log().end() + bytes as u64;
+                while following() && replica.log().end() < until {
+                    std::thread::yield_now();
+                }
+            };
+            while following() && images.len() < 10 {
+                let_follow(random.below(200_000));
                 let mut cut = replica.begin_cut().unwrap();
                 let mut image = Image::new(&cut);
-                while cut.step(&mut image, 2_000) == Step::More {
+                while cut.step(&mut image, 5_000) == Step::More {
                     image.take_pending();
-                    let until = replica.log().end() + random.below(300) as u64;
-                    while following.load(Ordering::Acquire) && replica.log().end() < until {
-                        std::thread::yield_now();
-                    }
+                    let_follow(random.below(300));
                 }
                 image.check_complete();
                 images.push((image, cut.stream_db()));
@@ -51,6 +56,10 @@ fn a_cut_of_a_replica_and_its_log_are_the_primarys_state() {
             loaded.read_to(&mut replica.log().reader(image.offset()).unwrap(), replica.log().end());
             live.assert_equal(&loaded.state(), &format!("seed {seed}: a replica's replica"));
         }
-        eprintln!("seed {seed}: {} cuts of a replica", images.len());
+        let elsewhere = images.iter().filter(|(_, db)| *db != 0).count();
+        eprintln!(
+            "seed {seed}: {} cuts of a replica, {elsewhere} of them outside of database 0",
+            images.len()
+        );
     }
 }

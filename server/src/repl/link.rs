@@ -718,13 +718,10 @@ impl Source for &mut Attempt<'_> {
             if self.ended.is_some() {
                 return Ok(false);
             }
-            let event = self.event().and_then(|e| {
-                match e {
-                    Event::Log => self.logged = true,
-                    Event::End(offset) => self.ended = Some(offset),
-                    _ => {}
-                }
-                Ok(())
+            let event = self.event().map(|e| match e {
+                Event::Log => self.logged = true,
+                Event::End(offset) => self.ended = Some(offset),
+                _ => {}
             });
             let now = self.server.clock();
             self.link.loading(now);

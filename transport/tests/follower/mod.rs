@@ -240,6 +240,7 @@ impl Follower<'_> {
                     continue;
                 }
                 // All that came of the cut is in the engine: now, and not before, log bytes may follow it.
+                visitor.flush().map_err(|e| io::Error::other(e.to_string()))?;
                 source.check_read(at)?;
                 let log = std::mem::take(&mut source.early_log);
                 applier
