@@ -33,6 +33,9 @@ use payload::PayloadReader;
 pub const RECONNECT_MS: u64 = 1000;
 /// How often the replica reports its offset.
 pub const ACK_PERIOD_MS: u64 = 1000;
+/// How often it does so between the end of its load and the first byte of the stream, for at most
+/// [`ACK_PERIOD_MS`]: a primary that has not noticed yet that its payload is through ignores the first one.
+pub const EAGER_ACK_MS: u64 = 100;
 /// How often a loading replica sends a newline, so that the primary does not take it for dead.
 pub const LOADING_NEWLINE_MS: u64 = 1000;
 
@@ -151,6 +154,8 @@ pub struct ReplicaLink {
     last_sent: u64,
     replid: Option<ReplId>,
     offset: u64,
+    /// When loading ended, until the stream begins.
+    eager_since: Option<u64>,
     /// False with a primary that only knows SYNC: it would not understand REPLCONF ACK.
     acks: bool,
 }
@@ -171,6 +176,7 @@ impl ReplicaLink {
             last_sent: now,
             replid: None,
             offset: 0,
+            eager_since: None,
             acks: true,
         }
     }
@@ -242,6 +248,7 @@ impl ReplicaLink {
                     if input.is_empty() {
                         return None;
                     }
+                    self.eager_since = None;
                     return Some(Action::Stream(std::mem::take(input)));
                 }
                 State::Loading => return None,
@@ -273,8 +280,10 @@ impl ReplicaLink {
 
     /// The part of [`ReplicaLink::tick`] that is due even while input keeps coming: the periodic ACK.
     pub fn tick_acks(&mut self, now: u64) {
+        let eager = self.eager_since.is_some_and(|since| now.saturating_sub(since) < ACK_PERIOD_MS);
+        let period = if eager { EAGER_ACK_MS } else { ACK_PERIOD_MS };
         if let State::Streaming = self.state
-            && now.saturating_sub(self.last_sent) >= ACK_PERIOD_MS
+            && now.saturating_sub(self.last_sent) >= period
         {
             self.send_ack(now);
         }
@@ -302,6 +311,7 @@ impl ReplicaLink {
             self.offset = offset;
             self.last_input = now;
             self.state = State::Streaming;
+            self.eager_since = Some(now);
             self.send_ack(now);
         }
     }

@@ -194,12 +194,17 @@ fn silence_is_timed_out_in_each_phase_and_acks_go_out_each_second() {
     link.connected(1);
     feed(&mut link, &[full.as_bytes()], &mut Seen::default());
     sent(&mut link);
+    link.tick(50);
+    assert_eq!(sent(&mut link), "");
+    link.tick(105);
+    assert!(sent(&mut link).ends_with("ACK\r\n$2\r\n10\r\n"), "until the stream begins it insists");
+    feed(&mut link, &[b"stream"], &mut Seen::default());
     link.applied(42);
     link.tick(900);
     assert_eq!(sent(&mut link), "");
-    link.tick(1005);
+    link.tick(1105);
     assert!(sent(&mut link).ends_with("ACK\r\n$2\r\n42\r\n"));
-    link.getack(1006);
+    link.getack(1106);
     assert!(sent(&mut link).ends_with("ACK\r\n$2\r\n42\r\n"));
 }
 
