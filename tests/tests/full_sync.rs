@@ -188,7 +188,7 @@ fn a_slow_disk_and_huge_values_do_not_tear_the_state() {
                 sluice_tests::words(&format!("SREM bigset field-{i}")),
                 sluice_tests::words(&format!("ZADD bigzset {n} m{i}")),
                 sluice_tests::words(&format!("LSET biglist {} changed-{n}", i % 1000)),
-                sluice_tests::words(&format!("RPOPLPUSH biglist biglist")),
+                sluice_tests::words("RPOPLPUSH biglist biglist"),
             ]);
             6
         });
