@@ -212,8 +212,7 @@ impl Server {
     /// A field of INFO.
     #[track_caller]
     pub fn info(&self, section: &str, field: &str) -> Option<String> {
-        let text = self.say(&format!("INFO {section}")).text();
-        text.lines().find_map(|line| Some(line.strip_prefix(field)?.strip_prefix(':')?.to_owned()))
+        self::field(&self.say(&format!("INFO {section}")).text(), field).map(str::to_owned)
     }
 
     /// A field of INFO that is there and a number.
@@ -282,8 +281,12 @@ impl Server {
     pub fn caught_up(&self, primary: &Server) {
         until("the replica has all of the primary's log", || {
             let up = self.info("replication", "master_link_status")? == "up";
-            let ours = self.info("replication", "slave_repl_offset")?;
-            (up && ours == primary.info("replication", "master_repl_offset")?).then_some(())
+            // One INFO each, so that history and offset are of one moment.
+            let (ours, theirs) =
+                (self.say("INFO replication").text(), primary.say("INFO replication").text());
+            let same = |a: &str, b: &str| field(&ours, a).is_some() && field(&ours, a) == field(&theirs, b);
+            let history = same("master_replid", "master_replid");
+            (up && history && same("slave_repl_offset", "master_repl_offset")).then_some(())
         });
     }
 
@@ -320,6 +323,11 @@ impl Drop for Server {
             eprintln!("--- log of {:?} on port {}:\n{}", self.program, self.port, &log[from..]);
         }
     }
+}
+
+/// A field of INFO's text.
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
 /// Writes a file of a test.
