@@ -1,6 +1,6 @@
 //! The cut: the whole keyspace as it stood at one log offset, produced while writes go on.
 //!
-//! Beginning a cut locks all shards for microseconds, notes the log's offset and attaches a [`Capture`] to every
+//! Beginning a cut locks all shards for microseconds, notes the log's offset and attaches a capture to every
 //! table, which makes every entry "unvisited" (its epoch is no longer the table's). Then two sides cooperate:
 //!
 //! - the **walker** ([`Cut::step`], on the consumer's thread) visits the tables in short slices under one shard lock
@@ -13,8 +13,8 @@
 //! capture to that inner table, and from then on single elements are handed over; the walker delivers it in slices,
 //! `begin_huge`, its elements, `end_huge`. Lists share their nodes with the snapshot instead.
 //!
-//! Pre-images wait in a queue until the walker's next step. Its limit is [`CutShared::limit`]: beyond it, a command
-//! that would add one is told to wait (see `Outcome::Stalled`); reads and writes elsewhere go on.
+//! Pre-images wait in a queue until the walker's next step. Its limit is set by `Engine::set_preimage_limit`: beyond
+//! it, a command that would add one is told to wait (see `Outcome::Stalled`); reads and writes elsewhere go on.
 //!
 //! A consumer that sends the log along with the cut (see the transport crate) may send log bytes up to an offset it
 //! read *before* emptying the queue, but not past [`Cut::barrier`]: that is the offset of the first effect on

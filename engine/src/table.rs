@@ -6,7 +6,7 @@
 //! as a whole; two emptied neighbours merge. The directory is indexed by the top bits of the hash: segments are
 //! ordered by hash, which gives SCAN a cursor that survives splits (a hash position) and the cut's walker an order.
 //!
-//! The table is also where a running cut learns of changes: while a [`Capture`] is attached, replacing, removing or
+//! The table is also where a running cut learns of changes: while a capture is attached, replacing, removing or
 //! changing an entry the walker has not visited hands over the entry as it was. An entry is unvisited when its epoch
 //! is not the table's. Commands and values therefore need to know nothing of cuts.
 //!

@@ -1,7 +1,7 @@
 //! The sorted set: members in order of score, members of equal score in order of their bytes.
 //!
-//! A small one is a listpack ([`packed`]), a large one a table with an index ([`large`]) over a counted tree
-//! ([`tree`]). It becomes large beyond `zset-max-listpack-entries` members or at the first member longer than
+//! A small one is a listpack (`packed`), a large one a table with an index (`large`) over a counted tree
+//! (`tree`). It becomes large beyond `zset-max-listpack-entries` members or at the first member longer than
 //! `zset-max-listpack-value`, which callers pass as [`Packed`] to whatever may add one, and stays so.
 //!
 //! Ranks count from 0 at the lowest score. Ranges by score or by member are turned into ranges of ranks

@@ -1,0 +1,148 @@
+//! The typed API beside commands: same values, same log.
+
+use sluice_engine::Engine;
+use sluice_engine::api::{Error, Expiry, Only, ReplyValue, SetOptions, Ttl};
+use sluice_engine::cut::{CutSink, Element, EntryMeta, HugeKind, Step};
+use sluice_engine::value::ValueView;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+fn logged(engine: &Engine, from: u64) -> String {
+    let bytes = engine.log().reader(from).unwrap().read(usize::MAX);
+    let words = String::from_utf8_lossy(&bytes).into_owned();
+    let words = words.split("\r\n").filter(|w| !w.starts_with(['*', '$']));
+    words.collect::<Vec<_>>().join(" ").trim().to_owned()
+}
+
+fn recording() -> Engine {
+    let engine = Engine::default();
+    engine.log().activate();
+    engine
+}
+
+#[test]
+fn typed_calls_log_what_commands_would() {
+    let engine = recording();
+    let db = engine.db(0);
+    db.set_with("k", "1", SetOptions { expiry: Expiry::At(4_000_000_000_000), only: Only::Always }).unwrap();
+    db.incr_by("k", 2).unwrap();
+    db.zincr_by("z", 1.5, "m").unwrap();
+    db.sadd("s", &["only"]).unwrap();
+    db.spop("s").unwrap();
+    db.expire_at("k", 1);
+    assert_eq!(
+        logged(&engine, 0),
+        "SELECT 0 SET k 1 PXAT 4000000000000 INCRBY k 2 ZADD z 1.5 m SADD s only SREM s only DEL k"
+    );
+}
+
+#[test]
+fn calls_that_change_nothing_log_nothing() {
+    let engine = recording();
+    let db = engine.db(0);
+    assert_eq!(db.del(&["none"]), 0);
+    assert_eq!(db.lpop("none"), Ok(None));
+    assert_eq!(db.hdel("none", &["f"]), Ok(0));
+    assert!(!db.expire("none", Duration::from_secs(1)));
+    assert!(!db.set_with("none", "v", SetOptions { only: Only::IfPresent, ..Default::default() }).unwrap());
+    assert_eq!(engine.log().end(), 0);
+}
+
+#[test]
+fn refusals_change_nothing() {
+    let engine = recording();
+    let db = engine.db(0);
+    db.set("text", "abc").unwrap();
+    db.set("number", i64::MAX.to_string()).unwrap();
+    let end = engine.log().end();
+    assert_eq!(db.lpush("text", &["x"]), Err(Error::WrongType));
+    assert_eq!(db.hget("text", "f"), Err(Error::WrongType));
+    assert_eq!(db.incr_by("text", 1), Err(Error::NotInteger));
+    assert_eq!(db.incr_by("number", 1), Err(Error::Overflow));
+    assert_eq!(db.rename("none", "other"), Err(Error::NoSuchKey));
+    assert_eq!(db.lset("none", 0, "x"), Err(Error::NoSuchKey));
+    assert_eq!(db.select(99).unwrap_err(), Error::NoSuchDatabase(99));
+    assert_eq!(engine.log().end(), end);
+}
+
+#[test]
+fn a_transaction_is_one_block_even_where_it_panics() {
+    let engine = recording();
+    engine.transaction(0, |db| {
+        db.set("a", "1").unwrap();
+        db.select(1).unwrap().set("b", "2").unwrap();
+        db.select(0).unwrap().transaction(|db| db.set("c", "3")).unwrap();
+    });
+    assert_eq!(logged(&engine, 0), "SELECT 0 MULTI SET a 1 SELECT 1 SET b 2 SELECT 0 SET c 3 EXEC");
+    let end = engine.log().end();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        engine.transaction(0, |db| -> () {
+            db.set("d", "4").unwrap();
+            panic!("on purpose");
+        })
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(logged(&engine, end), "SET d 4");
+    assert_eq!(engine.db(0).get("d"), Ok(Some(b"4".to_vec())), "the locks are free again");
+}
+
+#[test]
+fn commands_and_typed_calls_see_the_same_keys() {
+    let engine = Engine::default();
+    engine.db(0).rpush("l", &["a", "b"]).unwrap();
+    let range = engine.execute(&["LRANGE", "l", "0", "-1"]).unwrap();
+    assert_eq!(range.as_array().unwrap()[1], ReplyValue::Bytes(b"b".to_vec()));
+    engine.execute(&["PEXPIRE", "l", "100000"]).unwrap();
+    assert!(matches!(engine.db(0).ttl("l"), Ttl::Left(_)));
+    let mut session = engine.session();
+    engine.execute_in(&mut session, &["HELLO", "3"]).unwrap_err();
+    session.resp3 = true;
+    engine.execute_in(&mut session, &["HSET", "h", "f", "v"]).unwrap();
+    let pair = (ReplyValue::Bytes(b"f".to_vec()), ReplyValue::Bytes(b"v".to_vec()));
+    assert_eq!(engine.execute_in(&mut session, &["HGETALL", "h"]), Ok(ReplyValue::Map(vec![pair])));
+    assert_eq!(engine.execute_in(&mut session, &["GET", "none"]), Ok(ReplyValue::Null));
+    assert!(matches!(engine.execute(&[] as &[&str]), Err(Error::Command(_))));
+}
+
+#[test]
+fn a_write_waits_for_room_in_the_queue_of_a_cut() {
+    #[derive(Default)]
+    struct Count(usize);
+    impl CutSink for Count {
+        fn entry(&mut self, _: &EntryMeta<'_>, _: ValueView<'_>) {
+            self.0 += 1;
+        }
+        fn begin_huge(&mut self, _: &EntryMeta<'_>, _: HugeKind, _: u64) {}
+        fn element(&mut self, _: Element<'_>) {}
+        fn end_huge(&mut self) {}
+        fn pending(&self) -> usize {
+            0
+        }
+    }
+    let engine = Engine::default();
+    engine.set_preimage_limit(1_000);
+    for n in 0..50 {
+        engine.db(0).set(format!("k{n}"), [b'x'; 100]).unwrap();
+    }
+    let mut cut = engine.begin_cut().unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..50 {
+                engine.db(0).set(format!("k{n}"), "new").unwrap();
+            }
+            done.store(true, Ordering::Release);
+        });
+        while cut.preimage_bytes() <= 1_000 {
+            std::thread::yield_now();
+        }
+        assert!(!done.load(Ordering::Acquire), "the writer waits");
+        assert_eq!(engine.db(0).get("k49").unwrap().unwrap().len(), 100, "readers do not");
+        engine.db(0).set("fresh", "x").unwrap();
+        let mut count = Count::default();
+        while cut.step(&mut count, 1 << 20) == Step::More {}
+        assert_eq!(count.0, 50);
+    });
+    assert!(done.load(Ordering::Acquire));
+    assert!(cut.preimage_peak() < 1_500);
+}
