@@ -90,6 +90,7 @@ fn follow(load: &Load, random: &mut Random, seed: u64) -> (Replay, LogReader, u6
             );
         }
         loaded = image.entries.len();
+        assert!(loader.flush(), "seed {seed}: a key was there before it was delivered");
         if bound > reader.offset() {
             early += bound - reader.offset();
             follower.read_to(&mut reader, bound);
@@ -106,6 +107,7 @@ fn follow(load: &Load, random: &mut Random, seed: u64) -> (Replay, LogReader, u6
     for e in &image.entries[loaded..] {
         assert!(e.load(&mut loader), "seed {seed}: delivered twice, or too late");
     }
+    assert!(loader.flush(), "seed {seed}: a key was there before it was delivered");
     image.check_complete();
     (follower, reader, early)
 }

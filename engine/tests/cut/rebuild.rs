@@ -104,6 +104,7 @@ impl Image {
         for e in &self.entries {
             assert!(e.load(&mut loader), "each key is loaded once");
         }
+        assert!(loader.flush(), "each key is loaded once");
         loader.finish();
         Replay::new(engine)
     }
