@@ -74,7 +74,7 @@ pub(crate) fn enabled(level: LogLevel) -> bool {
     level as u8 >= THRESHOLD.load(Ordering::Relaxed)
 }
 
-/// Writes a line. Use the macros [`debug!`](crate::debug), `verbose!`, `notice!` and `warning!`.
+/// Writes a line. Use the macro `log!`, which does not format what is not shown.
 pub(crate) fn write(level: LogLevel, message: Arguments<'_>) {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let role = ROLE.load(Ordering::Relaxed) as char;

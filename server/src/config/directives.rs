@@ -145,6 +145,8 @@ pub(crate) const RESERVED_DESCRIPTORS: u64 = 32;
 pub(crate) const MAX_IO_THREADS: i128 = 128;
 /// Most shards a keyspace can be split into.
 pub(crate) const MAX_SHARDS: i128 = sluice_engine::engine::MAX_SHARDS as i128;
+/// Most databases: each costs a table in every shard.
+pub(crate) const MAX_DATABASES: i128 = sluice_engine::engine::MAX_DATABASES as i128;
 
 macro_rules! directives {
     ($($field:ident: $ty:ty = $default:expr, $names:literal, $spec:expr, $flags:expr, $support:ident;)*) => {
@@ -213,7 +215,7 @@ directives! {
     set_proc_title: bool = true, "set-proc-title", Any, FIXED, Later;
     proc_title_template: String = "{title} {listen-addr} {server-mode}".into(),
         "proc-title-template", Any, LIVE, Later;
-    databases: usize = 16, "databases", Range(1, INT), FIXED, Full;
+    databases: usize = 16, "databases", Range(1, MAX_DATABASES), FIXED, Full;
     shutdown_timeout: u64 = 10, "shutdown-timeout", Range(0, INT), LIVE, Full;
     shutdown_on_sigint: OnSignal = OnSignal::default(), "shutdown-on-sigint", Any, LIVE | WORDS, Full;
     shutdown_on_sigterm: OnSignal = OnSignal::default(), "shutdown-on-sigterm", Any, LIVE | WORDS, Full;
