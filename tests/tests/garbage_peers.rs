@@ -4,7 +4,7 @@
 use sluice_tests::client::request;
 use sluice_tests::data::{Random, write_some};
 use sluice_tests::peers::{Asked, FakePrimary, ask_for_sync};
-use sluice_tests::{Client, Reply, Server};
+use sluice_tests::{Client, Server};
 
 const STATES: [Asked; 4] = [Asked::Ping, Asked::Port, Asked::Capa, Asked::Psync];
 
