@@ -610,6 +610,12 @@ impl Cut {
                 }
                 Some(done)
             });
+            if done.is_none() {
+                // It left the table under the shard's lock: it is in the queue or in a flushed database.
+                walk.owned = self.shared.take_huge(&walk.state);
+            }
+            // Slice follows slice under this one lock: without the hand-over a writer might never get in between.
+            MutexGuard::unlock_fair(guard);
             match done {
                 Some(true) => return sink.end_huge(),
                 Some(false) => {
@@ -618,9 +624,6 @@ impl Cut {
                 }
                 None => {}
             }
-            // It left the table under the shard's lock: it is in the queue or in a flushed database.
-            walk.owned = self.shared.take_huge(&walk.state);
-            drop(guard);
         }
         if let Some(e) = &mut walk.owned {
             if walk_elements(&walk.state, e.as_mut(), sink, max_pending) != Some(false) {
