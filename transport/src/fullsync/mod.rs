@@ -52,7 +52,7 @@ pub enum CutError {
     Io(#[from] std::io::Error),
 }
 
-/// The encoded cut, pulled chunk by chunk. An empty chunk means "nothing yet, ask again".
+/// The encoded cut, pulled chunk by chunk. A source with nothing to give yet blocks; it runs on the sender's thread.
 pub trait ChunkSource: Send {
     /// The next chunk, about [`pool::CHUNK_BYTES`]; `None` at the end.
     fn next_chunk(&mut self) -> Result<Option<Bytes>, CutError>;

@@ -242,6 +242,7 @@ impl Follower<'_> {
                 // All that came of the cut is in the engine: now, and not before, log bytes may follow it.
                 visitor.flush().map_err(|e| io::Error::other(e.to_string()))?;
                 source.check_read(at)?;
+                visitor.flush().map_err(|e| io::Error::other(e.to_string()))?;
                 let log = std::mem::take(&mut source.early_log);
                 applier
                     .apply(&log, &mut |s, row, args| host.external(s, row, args))
