@@ -5,6 +5,7 @@
 //! so nobody else ever applies the stream at the same time.
 
 use super::LoadWay;
+use super::prefetch::{Ahead, Prefetch};
 use crate::config::os_reason;
 use crate::state::{Server, gate};
 use parking_lot::{Condvar, Mutex};
@@ -201,6 +202,8 @@ struct Attempt<'a> {
     stream: TcpStream,
     link: ReplicaLink,
     raw: Box<[u8]>,
+    /// Reads ahead while a payload comes, and until what it read is used up.
+    prefetch: Option<Prefetch>,
     at: usize,
     end: usize,
     /// Payload bytes not yet decoded: `window[start..]`.
@@ -241,6 +244,7 @@ impl<'a> Attempt<'a> {
             stream,
             link: ReplicaLink::new(config, resume, server.clock()),
             raw: vec![0; READ_BYTES].into_boxed_slice(),
+            prefetch: None,
             at: 0,
             end: 0,
             window: Vec::new(),
@@ -360,7 +364,17 @@ impl<'a> Attempt<'a> {
             return Ok(false);
         }
         (self.at, self.end) = (0, 0);
-        match self.stream.read(&mut self.raw) {
+        let read = match self.prefetch.as_ref().map(|p| p.next(&mut self.raw, READ_WAIT)) {
+            Some(Ahead::Bytes(n)) => Ok(n),
+            Some(Ahead::Nothing) => return Ok(false),
+            Some(Ahead::Failed(e)) => Err(e),
+            Some(Ahead::Over) => {
+                self.prefetch = None;
+                self.stream.read(&mut self.raw)
+            }
+            None => self.stream.read(&mut self.raw),
+        };
+        match read {
             Ok(0) => Err(self.disconnected("connection closed by the peer")),
             Ok(n) => {
                 self.end = n;
@@ -406,9 +420,13 @@ impl<'a> Attempt<'a> {
         };
         self.shared.sync_total.store(total, Ordering::Relaxed);
         self.shared.sync_read.store(0, Ordering::Relaxed);
+        self.prefetch = Prefetch::start(&self.stream, READ_BYTES);
         match super::loads_from_socket(self.server) {
             Some(way) => self.load_from_socket(way)?,
             None => self.load_by_file()?,
+        }
+        if let Some(p) = &self.prefetch {
+            p.finish();
         }
         let Some(offset) = self.ended else { return Err("The full sync ended without its end".into()) };
         let engine = &self.server.engine;

@@ -8,6 +8,7 @@
 
 pub(crate) mod commands;
 pub(crate) mod link;
+mod prefetch;
 pub(crate) mod primary;
 
 pub(crate) use primary::{Attach, serve_replica};
