@@ -11,6 +11,7 @@ pub mod data;
 pub mod peers;
 pub mod program;
 pub mod server;
+pub mod small_disk;
 pub mod wait;
 
 pub use busy::Busy;

@@ -2,6 +2,7 @@
 //! must come out equal.
 
 use sluice_tests::data::{bulk, every_encoding, same_contents, write_some};
+use sluice_tests::small_disk::SmallDisk;
 use sluice_tests::{Busy, Program, Reply, Server, Start, peers_here, until};
 
 const TRANSPORTS: [&str; 3] = ["disk", "socket", "io-uring"];
@@ -263,4 +264,56 @@ fn a_primary_that_dies_in_the_middle_leaves_the_replica_waiting() {
     again.say("SET fresh 1");
     replica.same_as(&again);
     assert_eq!(replica.say("GET fresh").text(), "1");
+}
+
+/// The primary's disk is full: a staged sync fails with a reason, a diskless one does not need it.
+#[test]
+fn a_full_disk_fails_a_staged_sync_and_no_other() {
+    let start = Start::new(Program::Sluice, "--repl-transport disk --enable-protected-configs yes");
+    let Some(small) = SmallDisk::mount(&start.folder().join("small"), "1m") else {
+        eprintln!("skipped: mounting takes root");
+        return;
+    };
+    let primary = start.up();
+    let mut c = primary.client();
+    c.say(&format!("CONFIG SET dir {}", small.path().display()));
+    bulk(&mut c, 3000, 1000);
+    let replica = Server::sluice("--repl-diskless-load swapdb");
+    replica.follow(&primary);
+    primary.logged("No space left on device");
+    primary.alive();
+    assert_eq!(std::fs::read_dir(small.path()).unwrap().count(), 0, "nothing is left behind");
+    primary.say("CONFIG SET repl-transport socket");
+    replica.same_as(&primary);
+}
+
+/// The replica's disk is full: it says so, keeps what it has, and syncs once it may load from the socket.
+#[test]
+fn a_full_disk_on_the_replica_leaves_its_data() {
+    let primary = primary("--repl-transport socket");
+    let start = Start::new(Program::Sluice, "--enable-protected-configs yes");
+    let Some(small) = SmallDisk::mount(&start.folder().join("small"), "1m") else {
+        eprintln!("skipped: mounting takes root");
+        return;
+    };
+    let replica = start.up();
+    let mut c = replica.client();
+    c.say(&format!("CONFIG SET dir {}", small.path().display()));
+    c.say("SET mine 1");
+    replica.follow(&primary);
+    replica.logged("No space left on device");
+    assert_eq!(c.say("GET mine").text(), "1");
+    c.say("CONFIG SET repl-diskless-load swapdb");
+    replica.same_as(&primary);
+}
+
+#[test]
+fn enough_replicas_end_the_window_early() {
+    let primary = primary("--repl-diskless-sync-delay 3600 --repl-diskless-sync-max-replicas 2");
+    let replicas = [Server::sluice(""), Server::sluice("")];
+    replicas.iter().for_each(|r| r.follow(&primary));
+    for replica in &replicas {
+        replica.same_as(&primary);
+    }
+    assert_eq!(primary.number("sync", "sync_replicas"), 2);
 }

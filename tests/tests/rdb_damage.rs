@@ -3,6 +3,7 @@
 
 use sluice_tests::data::{Random, every_encoding};
 use sluice_tests::server::write;
+use sluice_tests::small_disk::SmallDisk;
 use sluice_tests::{Program, Server, Start};
 use std::path::Path;
 
@@ -103,20 +104,11 @@ fn absurd_lengths_and_headers_are_refused_without_taking_memory() {
 
 #[test]
 fn a_disk_that_is_full_fails_save_and_leaves_the_old_file() {
-    let root = std::fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t");
     let start = Start::new(Program::Sluice, "--enable-protected-configs yes");
-    let mount = start.folder().join("small");
-    std::fs::create_dir(&mount).unwrap();
-    let mounted = root
-        && std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-            .arg(&mount)
-            .status()
-            .is_ok_and(|s| s.success());
-    let _unmount = Unmount(mounted.then(|| mount.clone()));
+    let small = SmallDisk::mount(&start.folder().join("small"), "1m");
     // Without a mount, a limit on the size of files serves: the write fails all the same.
-    let start = if mounted { start } else { start.after("ulimit -f 1000; trap '' XFSZ") };
-    let folder = if mounted { mount } else { start.folder().to_owned() };
+    let start = if small.is_some() { start } else { start.after("ulimit -f 1000; trap '' XFSZ") };
+    let folder = small.as_ref().map_or(start.folder(), SmallDisk::path).to_owned();
     let server = start.up();
     let mut c = server.client();
     c.say(&format!("CONFIG SET dir {}", folder.display()));
@@ -134,7 +126,7 @@ fn a_disk_that_is_full_fails_save_and_leaves_the_old_file() {
     server.reports("persistence", "rdb_bgsave_in_progress", "0");
     server.reports("persistence", "rdb_last_bgsave_status", "err");
     assert!(std::fs::read(&path).unwrap() == good, "the old file is intact");
-    let reason = if mounted { "No space left on device" } else { "File too large" };
+    let reason = if small.is_some() { "No space left on device" } else { "File too large" };
     assert!(server.log().contains(reason), "{}", server.log());
     assert!(files(&folder).iter().all(|f| !f.starts_with("temp-")), "no leftovers: {:?}", files(&folder));
 
@@ -149,14 +141,4 @@ fn a_disk_that_is_full_fails_save_and_leaves_the_old_file() {
     c.say("CONFIG SET stop-writes-on-bgsave-error yes");
     c.say("SET small 3");
     assert!(std::fs::read(&path).unwrap() != good);
-}
-
-struct Unmount(Option<std::path::PathBuf>);
-
-impl Drop for Unmount {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = std::process::Command::new("umount").arg("-l").arg(path).status();
-        }
-    }
 }

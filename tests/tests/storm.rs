@@ -48,6 +48,9 @@ fn storm(options: &str, seed: u64) {
         replicas.push(Start::new(Program::Redis, "--repl-diskless-load swapdb").up());
     }
     replicas.iter().for_each(|r| r.follow(&primary));
+    // One more behind the first replica: it sees that one's syncs and promotions from below.
+    let tail = Server::sluice("--repl-diskless-load swapdb");
+    tail.follow(&replicas[0]);
     let mut n = 0u64;
     let mut random = Random(seed);
     let huge = Busy::with(&primary, move |c| {
@@ -91,6 +94,7 @@ fn storm(options: &str, seed: u64) {
     for replica in &replicas {
         replica.same_as(&primary);
     }
+    tail.same_as(&replicas[0]);
     same_contents(&mut replicas[0].client(), &mut primary.client());
     primary.reports("persistence", "rdb_bgsave_in_progress", "0");
     let digest = primary.digest();
