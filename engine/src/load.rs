@@ -82,6 +82,47 @@ impl Engine {
     }
 }
 
+/// Elements of one large hash or set, put into its table together: their cache misses overlap, which is most of what
+/// loading a huge value costs.
+#[derive(Debug, Default)]
+pub struct ElementBatch(Vec<(u64, Entry)>);
+
+impl ElementBatch {
+    /// Adds a field of a hash. As the other methods, false where an element turned out to be there already (its value is
+    /// replaced), in this call or among those that waited.
+    #[inline]
+    pub fn field(&mut self, table: &mut Table, field: &[u8], value: &[u8]) -> bool {
+        self.push(table, Entry::string(field, value, None))
+    }
+
+    /// Adds a member of a set.
+    #[inline]
+    pub fn member(&mut self, table: &mut Table, member: &[u8]) -> bool {
+        self.push(table, Entry::unit(member))
+    }
+
+    #[inline]
+    fn push(&mut self, table: &mut Table, entry: Entry) -> bool {
+        self.0.push((hash(entry.as_ref().key()), entry));
+        self.0.len() < BATCH || self.flush(table)
+    }
+
+    /// Puts what waits into the table; to be called after the last element.
+    pub fn flush(&mut self, table: &mut Table) -> bool {
+        for (h, _) in &self.0 {
+            table.prefetch(*h);
+        }
+        for (h, _) in &self.0 {
+            table.prefetch_free_slot(*h);
+        }
+        let mut new = true;
+        for (h, entry) in self.0.drain(..) {
+            new &= !table.insert_hashed(h, entry);
+        }
+        new
+    }
+}
+
 impl Loader {
     fn new(engine: Engine, staging: Vec<Vec<Table>>) -> Loader {
         Loader { engine, staging, loaded: 0, batch: Vec::with_capacity(BATCH), duplicates: 0 }

@@ -179,16 +179,6 @@ impl Hash {
         new
     }
 
-    /// Adds a field known to be absent to a hash in the large encoding; false where it was there after all (its
-    /// value is replaced): the loader's path.
-    pub fn insert_new(&mut self, field: &[u8], value: &[u8]) -> bool {
-        if self.listpack().is_some() {
-            self.convert();
-        }
-        let table = self.table_mut().expect("converted above");
-        !table.insert(Entry::string(field, value, None))
-    }
-
     /// Removes a field; true where it was there. The large encoding stays.
     pub fn remove(&mut self, field: &[u8]) -> bool {
         match &mut self.0 {
@@ -390,8 +380,10 @@ mod tests {
     #[test]
     fn the_loaders_path_reports_a_field_that_comes_twice() {
         let mut h = Hash::with_capacity(1 << 60);
-        assert!(h.insert_new(b"f", b"1"));
-        assert!(!h.insert_new(b"f", b"2"));
+        let mut batch = crate::load::ElementBatch::default();
+        let table = h.table_mut().unwrap();
+        assert!(batch.field(table, b"f", b"1") && batch.flush(table));
+        assert!(batch.field(table, b"f", b"2") && !batch.flush(table));
         assert_eq!((h.len(), h.encoding()), (1, "hashtable"));
         assert!(h.memory(0) == h.memory(5) && h.memory(0) > 600, "a segment and an entry");
     }

@@ -1,7 +1,7 @@
 //! Puts what a decoder reads into an engine.
 
 use super::visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal, Skipped};
-use sluice_engine::load::Loader;
+use sluice_engine::load::{ElementBatch, Loader};
 use sluice_engine::value::list::NodeLimit;
 use sluice_engine::value::{Hash, List, Set, Value, ZSet};
 
@@ -49,6 +49,8 @@ pub struct EngineVisitor<'a> {
     clock: u32,
     report: LoadReport,
     building: Option<Building>,
+    /// Elements of a large hash or set that wait to be put in together.
+    waiting: ElementBatch,
 }
 
 /// A collection whose elements are being told.
@@ -62,6 +64,7 @@ struct Building {
     value: Option<Value>,
 }
 
+const TWICE: &str = "a field or member twice";
 const LRU_MASK: u32 = (1 << 24) - 1;
 
 impl<'a> EngineVisitor<'a> {
@@ -69,7 +72,14 @@ impl<'a> EngineVisitor<'a> {
     /// told of each expiry, takes everything.
     pub fn new(loader: &'a mut Loader, drop_expired_before: Option<i64>) -> Self {
         let clock = (sluice_engine::now_ms() / 1000) as u32 & LRU_MASK;
-        Self { loader, drop_expired_before, clock, report: LoadReport::default(), building: None }
+        Self {
+            loader,
+            drop_expired_before,
+            clock,
+            report: LoadReport::default(),
+            building: None,
+            waiting: ElementBatch::default(),
+        }
     }
 
     /// Puts what was read so far into the engine's tables: before anything else looks at them.
@@ -206,10 +216,10 @@ impl RdbVisitor for EngineVisitor<'_> {
     #[inline]
     fn element(&mut self, element: Element<'_>) -> Result<(), Refusal> {
         let Some(Building { value: Some(value), .. }) = &mut self.building else { return Ok(()) };
-        if values::add(value, element, self.loader.limits()) {
+        if values::add(value, element, self.loader.limits(), &mut self.waiting) {
             Ok(())
         } else {
-            Err("a field or member twice".into())
+            Err(TWICE.into())
         }
     }
 
@@ -222,7 +232,10 @@ impl RdbVisitor for EngineVisitor<'_> {
                 self.report.expired += 1;
                 Ok(())
             }
-            Some(value) => {
+            Some(mut value) => {
+                if !values::complete(&mut value, &mut self.waiting) {
+                    return Err(TWICE.into());
+                }
                 let taken = self.loader.value(db, &key, value, expire_at_ms, lru);
                 self.taken(db, taken)
             }
@@ -251,7 +264,12 @@ mod values {
 
     /// Adds one element; false if its field or member was there, or it does not belong in the value.
     #[inline]
-    pub(super) fn add(value: &mut Value, element: Element<'_>, limits: &Limits) -> bool {
+    pub(super) fn add(
+        value: &mut Value,
+        element: Element<'_>,
+        limits: &Limits,
+        waiting: &mut ElementBatch,
+    ) -> bool {
         match (value, element) {
             (Value::List(list), Element::Item(item)) => {
                 list.push_back(item, NodeLimit::from_config(limits.list()));
@@ -261,17 +279,29 @@ mod values {
                 list.push_packed_node(node, NodeLimit::from_config(limits.list()));
                 true
             }
-            (Value::Hash(hash), Element::Field(field, value)) if hash.table().is_some() => {
-                hash.insert_new(field, value)
-            }
-            (Value::Hash(hash), Element::Field(field, value)) => hash.set(field, value, limits.hash()),
-            (Value::Set(set), Element::Member(member)) if set.table().is_some() => set.insert_new(member),
-            (Value::Set(set), Element::Member(member)) => set.add(member, limits.intset()),
+            (Value::Hash(hash), Element::Field(field, value)) => match hash.table_mut() {
+                Some(table) => waiting.field(table, field, value),
+                None => hash.set(field, value, limits.hash()),
+            },
+            (Value::Set(set), Element::Member(member)) => match set.table_mut() {
+                Some(table) => waiting.member(table, member),
+                None => set.add(member, limits.intset()),
+            },
             (Value::ZSet(zset), Element::Scored(member, score)) => {
                 zset.insert_new(member, score, limits.zset())
             }
             _ => false,
         }
+    }
+
+    /// Puts in what waits; false if something was there twice.
+    pub(super) fn complete(value: &mut Value, waiting: &mut ElementBatch) -> bool {
+        let table = match value {
+            Value::Hash(hash) => hash.table_mut(),
+            Value::Set(set) => set.table_mut(),
+            Value::List(_) | Value::ZSet(_) => None,
+        };
+        table.is_none_or(|table| waiting.flush(table))
     }
 
     /// Takes a packed collection as it stands, if it is within the thresholds.
