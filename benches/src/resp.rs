@@ -173,7 +173,13 @@ impl Client {
             self.taken = 0;
         }
         let mut chunk = [0; 1 << 14];
-        match self.stream.read(&mut chunk).doing(|| "waiting for a reply".into())? {
+        let read = loop {
+            match self.stream.read(&mut chunk) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        match read.doing(|| "waiting for a reply".into())? {
             0 => Err(bad("reply", "the server closed the connection")),
             n => {
                 self.buffer.extend_from_slice(&chunk[..n]);
