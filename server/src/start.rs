@@ -137,6 +137,13 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
             repl::update_gates_by(&s, c);
         }
         Ok(())
+    })?;
+    let weak = Arc::downgrade(server);
+    server.config.on_change(&["min-replicas-to-write", "min-replicas-max-lag"], move |c| {
+        if let Some(s) = weak.upgrade() {
+            repl::primary::update_good_by(&s, c);
+        }
+        Ok(())
     })
 }
 

@@ -50,8 +50,8 @@ fn expired_keys_go_when_the_primary_says_so_and_are_hidden_before() {
     c.say("SET stays 1 EX 1000");
     replica.caught_up(&primary);
     let mut r = replica.client();
-    until("the expiry passes", || (r.ask("GET a") == Reply::Nil).then_some(()));
-    assert_eq!(r.ask("EXISTS h"), Reply::Int(0));
+    until("the expiry of both passes", || (r.ask("EXISTS a h") == Reply::Int(0)).then_some(()));
+    assert_eq!(r.ask("GET a"), Reply::Nil);
     assert_eq!(r.say("DBSIZE"), Reply::Int(3), "still there, until the primary deletes them");
     assert_eq!(c.ask("GET a"), Reply::Nil);
     assert_eq!(c.ask("HGETALL h"), Reply::Array(vec![]));
@@ -94,6 +94,10 @@ fn min_replicas_to_write_needs_good_replicas() {
     assert_eq!(primary.info("replication", "min_slaves_good_slaves").as_deref(), Some("1"));
     replica.kill();
     until("it is missed", || c.ask("SET a 2").is_error().then_some(()));
+    c.say("CONFIG SET min-replicas-to-write 0");
+    c.say("SET a 3");
+    c.say("CONFIG SET min-replicas-to-write 2");
+    assert!(c.ask("SET a 4").is_error());
 }
 
 #[test]

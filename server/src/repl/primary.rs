@@ -6,7 +6,7 @@
 
 use super::{SyncSummary, replid};
 use crate::clients::{Client, kind};
-use crate::config::{ClientClass, ReplTransport};
+use crate::config::{ClientClass, Config, ReplTransport};
 use crate::conn::{Conn, write_all};
 use crate::state::{Server, gate};
 use bytes::{Buf, Bytes, BytesMut};
@@ -122,7 +122,11 @@ pub(crate) fn lagging(server: &Server, offset: u64) -> usize {
 
 /// Replicas that count for `min-replicas-to-write`, and the gate that follows.
 pub(crate) fn update_good(server: &Server) -> usize {
-    let config = server.config.load();
+    update_good_by(server, &server.config.load())
+}
+
+/// The same, by a configuration that is about to hold.
+pub(crate) fn update_good_by(server: &Server, config: &Config) -> usize {
     let good = {
         let replicas = server.repl.replicas.lock();
         good_replicas(
