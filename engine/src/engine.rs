@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) watchers: AtomicUsize,
     pub(crate) replica: AtomicBool,
     pub(crate) changes: AtomicU64,
+    /// The shard the active expiry begins at: where it ran out of time.
+    expire_shard: AtomicUsize,
     commands: Vec<&'static Command>,
     by_name: HashMap<&'static [u8], usize, foldhash::fast::RandomState>,
     calls: Vec<CommandStats>,
@@ -155,6 +157,7 @@ impl EngineBuilder {
                 watchers: AtomicUsize::new(0),
                 replica: AtomicBool::new(false),
                 changes: AtomicU64::new(0),
+                expire_shard: AtomicUsize::new(0),
                 commands,
                 by_name,
                 calls,
@@ -823,7 +826,11 @@ impl Engine {
         }
         let started = std::time::Instant::now();
         let mut removed = 0;
-        for padded in &self.inner.shards {
+        let (count, first) = (self.inner.shards.len(), self.inner.expire_shard.load(Ordering::Relaxed));
+        for index in (first..first + count).map(|i| i % count) {
+            let padded = &self.inner.shards[index];
+            // The next call goes on here, so that one shard with much to do does not keep the others from their turn.
+            self.inner.expire_shard.store(index, Ordering::Relaxed);
             // Expired keys a cut still needs would become pre-images: while its queue is full they can wait.
             let full = || self.inner.cut.lock().as_ref().is_some_and(|c| c.is_full());
             if started.elapsed() >= budget || (self.cut_in_progress() && full()) {
