@@ -157,8 +157,13 @@ pub(crate) fn starting(configured: bool) {
 }
 
 /// The lines once the sockets listen and before data is loaded.
-pub(crate) fn initialized(port: u16) {
-    log!(Notice, "Running mode=standalone, port={port}.");
+pub(crate) fn initialized(port: u16, logo: bool) {
+    if logo {
+        // Redis draws its logo with these beside it; its own test suite waits for the process id.
+        log!(Notice, "Running in standalone mode. Port: {port} PID: {}", std::process::id());
+    } else {
+        log!(Notice, "Running mode=standalone, port={port}.");
+    }
     log!(Warning, "Server initialized");
 }
 

@@ -197,7 +197,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     });
     follow(&server)?;
     logging::set_role(logging::Role::Primary);
-    logging::initialized(port);
+    logging::initialized(port, server.config.load().always_show_logo);
     let runtime =
         || tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string());
     let mut workers = Vec::new();

@@ -211,7 +211,7 @@ directives! {
     syslog_facility: SyslogFacility = SyslogFacility::Local0, "syslog-facility", Any, FIXED, Later;
     crash_log_enabled: bool = true, "crash-log-enabled", Any, LIVE, Later;
     crash_memcheck_enabled: bool = true, "crash-memcheck-enabled", Any, LIVE, Moot;
-    always_show_logo: bool = false, "always-show-logo", Any, FIXED, Moot;
+    always_show_logo: bool = false, "always-show-logo", Any, FIXED, Full;
     set_proc_title: bool = true, "set-proc-title", Any, FIXED, Later;
     proc_title_template: String = "{title} {listen-addr} {server-mode}".into(),
         "proc-title-template", Any, LIVE, Later;
