@@ -7,6 +7,7 @@
 
 pub mod busy;
 pub mod client;
+pub mod crash;
 pub mod data;
 pub mod peers;
 pub mod program;
