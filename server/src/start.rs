@@ -165,7 +165,8 @@ fn serve(mut config: Config) -> Result<(), String> {
     let listeners = if config.port == 0 {
         Vec::new()
     } else {
-        net::listen(&config.bind.0, config.port, config.tcp_backlog)?
+        net::listen(&config.bind.0, config.port, config.tcp_backlog)
+            .map_err(|e| format!("{e}. Failed listening on port {} (TCP), aborting.", config.port))?
     };
     if listeners.is_empty() {
         return Err("Configured to not listen anywhere, exiting.".into());
