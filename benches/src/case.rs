@@ -10,6 +10,7 @@ use crate::progress::Progress;
 use crate::resp::Client;
 use crate::row::Row;
 use crate::servers::{Family, replica_options};
+use crate::stall::Stalls;
 use crate::watch::{self, InSync};
 use crate::writer::Writer;
 use std::path::PathBuf;
@@ -71,6 +72,8 @@ impl Bench {
             0 => None,
             rate => Some(Writer::start(primary.client()?, traffic.writer, rate)),
         };
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let stalls = Stalls::start(processors);
         let warm = Instant::now();
         std::thread::sleep(WARM_UP);
         let device = match &case.disk {
@@ -95,6 +98,7 @@ impl Bench {
         });
         let probed = probe.finish(Instant::now());
         let written = writer.map_or(Ok(()), Writer::finish);
+        let stalled = stalls.finish();
 
         let synced = synced?;
         let end = synced.iter().map(|s| s.at).max().unwrap_or(begun);
@@ -111,6 +115,7 @@ impl Bench {
         row.probe = probed.between(begun, end);
         row.probe_at_rest = probed.between(warm, begun);
         row.probe_realtime = probed.realtime;
+        row.machine_ms = stalled.map(|stalled| stalled.worst_between(begun, end));
         if self.dataset.probe_writes() {
             let served = row.probe.map_or(0, |probe| probe.samples as u64);
             row.writes += served;

@@ -37,6 +37,8 @@ The columns of the table:
   cpu s       the primary's CPU time, children included
   p50..worst  the probe's latency in ms during the sync, counted from when each request was due,
               so that a stall is charged to every request that fell due during it
+  machine ms  the worst stall of the machine itself meanwhile: how late a real-time thread that only
+              sleeps woke, the worse of all processors; a worst latency of that size is the host's
   writes      overwrites served during the sync
 1 MB is 2^20 bytes.";
 

@@ -28,6 +28,7 @@ mod resp;
 mod row;
 mod scratch;
 mod servers;
+mod stall;
 mod sync;
 mod sys;
 mod table;

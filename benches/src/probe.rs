@@ -38,7 +38,7 @@ impl Probe {
         let (ready, is_ready) = mpsc::channel();
         let start = Instant::now();
         let thread = std::thread::spawn(move || {
-            let _ = ready.send(sys::become_realtime());
+            let _ = ready.send(sys::become_realtime(sys::OF_THE_PROBE));
             run(&mut client, commands, Pace::per_second(rate), start, &stopped)
         });
         let realtime = is_ready.recv().unwrap_or(false);

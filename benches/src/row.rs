@@ -27,6 +27,8 @@ pub(crate) struct Row {
     pub(crate) probe: Option<Percentiles>,
     /// The probe just before it.
     pub(crate) probe_at_rest: Option<Percentiles>,
+    /// The worst stall of the machine itself during the sync, in ms: how late a real-time thread with nothing to do woke.
+    pub(crate) machine_ms: Option<f64>,
     /// Whether the probe had real-time priority.
     pub(crate) probe_realtime: bool,
     pub(crate) writes: u64,
@@ -52,7 +54,9 @@ impl Row {
             (None, Some(sync)) => {
                 let worst = self.probe.map_or_else(|| "-".into(), |p| format!("{:.1}", p.worst_ms));
                 let memory = self.over_rest_mb.unwrap_or_default();
-                format!("{sync:.2} s, memory +{memory:.1} MB, worst {worst} ms")
+                let machine =
+                    self.machine_ms.map_or_else(String::new, |ms| format!(" (the machine itself {ms:.1})"));
+                format!("{sync:.2} s, memory +{memory:.1} MB, worst {worst} ms{machine}")
             }
             (None, None) => "no figures".into(),
         }

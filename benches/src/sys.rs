@@ -44,10 +44,28 @@ pub(crate) fn on_interrupt(then: impl FnOnce() + Send + 'static) {
     });
 }
 
+/// Real-time priority of the probe.
+pub(crate) const OF_THE_PROBE: i32 = 1;
+/// Real-time priority of those who watch the machine itself.
+pub(crate) const ABOVE_THE_PROBE: i32 = 2;
+
+/// Keeps the calling thread on one processor. Returns whether that was possible.
+pub(crate) fn stay_on(processor: usize) -> bool {
+    if processor >= libc::CPU_SETSIZE as usize {
+        return false;
+    }
+    // SAFETY: a processor set is plain bits, all zero is the empty one, and the index was checked.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &raw const set) == 0
+    }
+}
+
 /// Gives the calling thread real-time priority and exact sleeps, where the system allows it.
 /// Returns whether it did, because latencies measured without it include the bench's own waits.
-pub(crate) fn become_realtime() -> bool {
-    let param = libc::sched_param { sched_priority: 1 };
+pub(crate) fn become_realtime(priority: i32) -> bool {
+    let param = libc::sched_param { sched_priority: priority };
     // SAFETY: plain values and a live local; 0 means the calling thread.
     unsafe {
         libc::prctl(libc::PR_SET_TIMERSLACK, 1);

@@ -15,7 +15,7 @@ type Column = (&'static str, Side);
 const NAMES: [Column; 4] =
     [("server", Side::Left), ("transport", Side::Left), ("disk", Side::Left), ("replicas", Side::Right)];
 const REPLICA: Column = ("replica", Side::Left);
-const FIGURES: [Column; 10] = [
+const FIGURES: [Column; 11] = [
     ("sync s", Side::Right),
     ("1st byte", Side::Right),
     ("disk MB", Side::Right),
@@ -25,6 +25,7 @@ const FIGURES: [Column; 10] = [
     ("p99 ms", Side::Right),
     ("p99.9 ms", Side::Right),
     ("worst ms", Side::Right),
+    ("machine ms", Side::Right),
     ("writes", Side::Right),
 ];
 
@@ -55,7 +56,7 @@ pub(crate) fn table(rows: &[Row]) -> Table {
     Table { columns, rows: rows.iter().map(cells).collect(), breaks }
 }
 
-fn figures(row: &Row) -> [String; 10] {
+fn figures(row: &Row) -> [String; 11] {
     let sync = match (row.sync_s, &row.error) {
         (Some(s), _) => number(s, 3),
         (None, Some(_)) => "failed".into(),
@@ -72,6 +73,7 @@ fn figures(row: &Row) -> [String; 10] {
         latency(|p| p.p99_ms),
         latency(|p| p.p999_ms),
         latency(|p| p.worst_ms),
+        optional(row.machine_ms, 2),
         if row.sync_s.is_some() { crate::dataset::group_digits(row.writes) } else { "-".into() },
     ]
 }
