@@ -6,6 +6,7 @@
 use crate::config::{Config, os_reason};
 use crate::state::{Server, gate, unix_seconds};
 use sluice_engine::cut::Cut;
+use sluice_persistence::storage::Storage;
 use sluice_persistence::{LoadOptions, SaveOptions};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -94,12 +95,12 @@ fn path(server: &Server) -> PathBuf {
 
 /// Writes a snapshot and waits for it.
 pub(crate) fn save_now(server: &Server) -> Result<(), String> {
-    save_begun(server, None)
+    save_begun(server, None, &server.storage)
 }
 
 /// Writes a snapshot as of `begun`, a cut and the change counter at its beginning, or as of the first moment a cut
 /// can be had.
-fn save_begun(server: &Server, begun: Option<(Cut, u64)>) -> Result<(), String> {
+fn save_begun(server: &Server, begun: Option<(Cut, u64)>, storage: &Arc<dyn Storage>) -> Result<(), String> {
     let began = Instant::now();
     let p = &server.persist;
     p.last_try.store(unix_seconds(), Ordering::Relaxed);
@@ -114,7 +115,7 @@ fn save_begun(server: &Server, begun: Option<(Cut, u64)>) -> Result<(), String> 
         },
     };
     let options = save_options(server);
-    let saved = sluice_persistence::save_cut(cut, &server.storage, &path(server), &options, &mut |_| {
+    let saved = sluice_persistence::save_cut(cut, storage, &path(server), &options, &mut |_| {
         ControlFlow::Continue(())
     });
     p.began_ms.store(0, Ordering::Relaxed);
@@ -160,7 +161,7 @@ pub(crate) fn bgsave(server: &Arc<Server>) -> bool {
     let begun = begin(server);
     let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || {
         crate::os::short_turns();
-        let result = save_begun(&owner, begun);
+        let result = save_begun(&owner, begun, &owner.paced_storage);
         owner.persist.bgsave_running.store(false, Ordering::Release);
         match result {
             Ok(()) => crate::log!(Notice, "Background saving terminated with success"),

@@ -8,7 +8,7 @@ use crate::slowlog::Slowlog;
 use crate::state::{Server, Stats, gate};
 use crate::{commands, cron, logging, net, os, repl};
 use sluice_engine::Engine;
-use sluice_persistence::storage::{Disk, Storage, Throttle, Throttled};
+use sluice_persistence::storage::{Budget, Disk, Paced, Storage, Throttle, Throttled};
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -97,6 +97,16 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
             Ok(())
         },
     )?;
+    let budget = server.snapshot_budget.clone();
+    server.config.on_change(&["persistence-max-bandwidth"], move |c| {
+        budget.set_rate(c.persistence_max_bandwidth);
+        Ok(())
+    })?;
+    let budget = server.repl.sync_budget.clone();
+    server.config.on_change(&["repl-sync-max-bandwidth"], move |c| {
+        budget.set_rate(c.repl_sync_max_bandwidth);
+        Ok(())
+    })?;
     server.config.on_change(&["maxclients"], |c| {
         let most = os::raise_descriptor_limit(c.maxclients + RESERVED_DESCRIPTORS)
             .saturating_sub(RESERVED_DESCRIPTORS);
@@ -178,9 +188,13 @@ fn serve(mut config: Config) -> Result<(), String> {
         .commands(crate::admin::ROWS)
         .build();
     let (port, io_threads) = (config.port, config.io_threads);
+    let storage = storage(&config);
+    let snapshot_budget = Budget::new(config.persistence_max_bandwidth);
     let server = Arc::new(Server {
         engine,
-        storage: storage(&config),
+        paced_storage: Arc::new(Paced::new(storage.clone(), snapshot_budget.clone())),
+        snapshot_budget,
+        storage,
         config: ConfigHandle::new(config),
         stats: Stats::default(),
         clients: Default::default(),

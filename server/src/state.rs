@@ -5,7 +5,7 @@ use crate::config::ConfigHandle;
 use crate::persist::Persistence;
 use crate::repl::Replication;
 use sluice_engine::Engine;
-use sluice_persistence::storage::Storage;
+use sluice_persistence::storage::{Budget, Storage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -33,6 +33,10 @@ pub(crate) struct Server {
     pub(crate) repl: Replication,
     pub(crate) persist: Persistence,
     pub(crate) storage: Arc<dyn Storage>,
+    /// The same, for big files written in the background: within [`Server::snapshot_budget`].
+    pub(crate) paced_storage: Arc<dyn Storage>,
+    /// `persistence-max-bandwidth`.
+    pub(crate) snapshot_budget: Arc<Budget>,
     pub(crate) slowlog: crate::slowlog::Slowlog,
     /// 40 random hexadecimal digits, new at each start.
     pub(crate) run_id: String,

@@ -1,20 +1,22 @@
 //! Where files live: the plug between everything that persists and the thing that keeps the bytes.
 //!
 //! [`Storage`] is the handful of file operations the RDB and AOF writers need and no more, so that a new
-//! backend is an afternoon's work. Four exist: [`Disk`] is the file system, read through memory maps;
+//! backend is an afternoon's work. There are: [`Disk`] is the file system, read through memory maps;
 //! [`Throttled`] puts a byte rate and a latency on any other (to measure a slow disk on a fast one);
-//! [`Faulty`] fails, tears writes and forgets what was not synced; [`Memory`] is for tests.
+//! [`Paced`] keeps writers within a budget; [`Faulty`] fails, tears writes and forgets what was not synced; [`Memory`] is for tests.
 //! [`AtomicFile`], built on the trait alone, is how every complete file is written.
 //!
 //! Durability follows POSIX: bytes last once the file was synced, names once their folder was.
 
 mod atomic;
+mod budget;
 mod disk;
 mod faulty;
 mod memory;
 mod throttled;
 
 pub use atomic::AtomicFile;
+pub use budget::{Budget, Paced};
 pub use disk::Disk;
 pub use faulty::{Faults, Faulty};
 pub use memory::Memory;

@@ -30,6 +30,7 @@ impl Server {
             persistence: self.persistence_info(),
             replication: self.replication_info(),
             sync: self.sync_report(),
+            sync_budget: (self.repl.sync_budget.rate(), self.repl.sync_budget.waited_ms()),
             databases: self.engine.db_sizes(),
         }
     }
@@ -51,6 +52,7 @@ impl Server {
             last_seconds: u64::try_from(p.last_seconds.load(Relaxed)).ok(),
             saves: p.saves.load(Relaxed),
             loaded: (p.loading_keys.load(Relaxed), 0),
+            budget: (self.snapshot_budget.rate(), self.snapshot_budget.waited_ms()),
             ..PersistenceInfo::default()
         }
     }

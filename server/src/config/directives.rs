@@ -296,6 +296,9 @@ directives! {
     cut_preimage_limit: u64 = 64 << 20, "cut-preimage-limit", Bytes(1 << 20, LONG_BYTES), LIVE, Full;
     // Shards of the keyspace; a power of two.
     shards: usize = 32, "shards", PowerOfTwo(MAX_SHARDS), FIXED, Full;
+    // Budgets in bytes a second, 0 for none: BGSAVE, rewrites and staged syncs on the disk; the sends of full syncs.
+    persistence_max_bandwidth: u64 = 0, "persistence-max-bandwidth", Bytes(0, LONG_BYTES), LIVE, Full;
+    repl_sync_max_bandwidth: u64 = 0, "repl-sync-max-bandwidth", Bytes(0, LONG_BYTES), LIVE, Full;
     // The slow disk of benchmarks: bytes a second (0: unthrottled) and microseconds an operation.
     storage_throttle_rate: u64 = 0, "storage-throttle-rate", Bytes(0, LONG_BYTES), FIXED, Full;
     storage_throttle_latency: u64 = 0, "storage-throttle-latency", Range(0, 60_000_000), FIXED, Full;

@@ -18,6 +18,7 @@ use crate::state::{Server, gate};
 use link::LinkHandle;
 use parking_lot::Mutex;
 use primary::Replicas;
+use sluice_persistence::storage::Budget;
 use sluice_transport::replid::ReplId;
 use sluice_transport::state::ReplicationState;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub(crate) struct Replication {
     pub(crate) last_sync: Mutex<Option<SyncSummary>>,
     /// Replicas that were given up because they lagged beyond their limit, and the like.
     pub(crate) dropped: AtomicU64,
+    /// `repl-sync-max-bandwidth`.
+    pub(crate) sync_budget: Arc<Budget>,
     /// Full syncs may begin (not while shutting down).
     pub(crate) open: AtomicBool,
 }
@@ -57,6 +60,7 @@ impl Replication {
             link: Mutex::new(None),
             last_sync: Mutex::new(None),
             dropped: AtomicU64::new(0),
+            sync_budget: Budget::new(0),
             open: AtomicBool::new(true),
         }
     }

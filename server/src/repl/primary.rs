@@ -499,7 +499,7 @@ fn run(server: &Arc<Server>, mut batch: Batch) {
         );
         return drop_all(server, &batch.replicas);
     };
-    let control = SyncControl::new();
+    let control = SyncControl::within(server.repl.sync_budget.clone());
     let line = sluice_transport::primary::psync::fullresync_line(&replid(server), offset);
     let mut peers = Vec::new();
     {
@@ -709,9 +709,10 @@ fn send_staged(
     let config = server.config.load();
     let path: PathBuf = config.dir.join(format!("temp-{}.{}.rdb", std::process::id(), batch.id));
     let began = Instant::now();
-    let saved = sluice_persistence::save_cut(cut, &server.storage, &path, &options(server), &mut |_| {
-        if control.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    let saved =
+        sluice_persistence::save_cut(cut, &server.paced_storage, &path, &options(server), &mut |_| {
+            if control.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
     let (offset, guests) = (base.offset(), take_guests(server, batch.id));
     let all: Vec<u64> = batch.replicas.iter().copied().chain(guests.iter().copied()).collect();
     let staged = saved.map_err(|e| e.to_string()).and_then(|stats| {

@@ -53,6 +53,15 @@ pub fn send(
         }
     }
     while !places.is_empty() {
+        if let Some(wait) = control.budget_wait()
+            && !control.stopped()
+        {
+            std::thread::sleep(wait);
+            control.count_wait(wait);
+            // It was not they who took nothing.
+            places.iter_mut().for_each(|place| place.last_progress = clock.now());
+            continue;
+        }
         let mut moved = false;
         let mut i = 0;
         while i < places.len() {
@@ -62,6 +71,7 @@ pub fn send(
                     moved = true;
                     sent_bytes += n;
                     control.sent.fetch_add(n, Ordering::Relaxed);
+                    control.spend(n);
                     clock.sent_something();
                     place.last_progress = clock.now();
                     None

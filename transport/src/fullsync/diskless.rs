@@ -4,10 +4,7 @@
 //! socket takes anything and the window is full (or the source has ended) does the thread sleep.
 
 use super::group::Group;
-use super::{
-    CHECK_PERIOD_MS, ChunkSource, CutError, DropReason, SyncControl, SyncEvent, SyncPeer, SyncReport,
-    WindowLimits,
-};
+use super::{ChunkSource, CutError, DropReason, SyncControl, SyncEvent, SyncPeer, SyncReport, WindowLimits};
 use crate::primary::schedule::Transport;
 use crate::sys;
 use std::io::{Error, ErrorKind};
@@ -28,7 +25,7 @@ pub fn send(
             group.drop_all(DropReason::Stopped);
             break;
         }
-        let pulled = group.window.has_room();
+        let pulled = group.may_pull();
         if pulled && let Err(e) = pull(&mut group, source) {
             group.drop_all(DropReason::CutFailed(e.to_string()));
             break;
@@ -36,7 +33,7 @@ pub fn send(
         let moved = send_all(&mut group);
         group.check(false);
         if !pulled && !moved {
-            group.wait(CHECK_PERIOD_MS, true);
+            group.wait_for_room();
         }
     }
     group.report(Transport::Socket)

@@ -10,6 +10,7 @@ use crate::sys;
 use bytes::Bytes;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 pub(super) struct Group<'a> {
     peers: Vec<Option<SyncPeer>>,
@@ -61,13 +62,25 @@ impl<'a> Group<'a> {
         self.peers[i].as_ref().map(SyncPeer::fd)
     }
 
-    /// Asks the source for a chunk. At its end, says so and returns `None`.
+    /// Whether the source should be pulled: the window has room, and the budget allows it.
+    pub(super) fn may_pull(&self) -> bool {
+        self.window.has_room() && self.control.may_send()
+    }
+
+    /// Asks the source for a chunk. At its end, says so and returns `None`. The budget pays for every replica when the
+    /// chunk is pulled: the sends follow from that.
     pub(super) fn pull(&mut self, source: &mut dyn ChunkSource) -> Result<Option<Bytes>, CutError> {
         let chunk = source.next_chunk()?;
-        if chunk.is_none() {
-            self.source_is_done();
+        match &chunk {
+            Some(bytes) => self.control.spend(bytes.len() as u64 * self.window.active().count() as u64),
+            None => self.source_is_done(),
         }
         Ok(chunk)
+    }
+
+    /// Where it is the budget that holds the source back: for how long.
+    pub(super) fn budget_wait(&self) -> Option<Duration> {
+        self.window.has_room().then(|| self.control.budget_wait()).flatten()
     }
 
     /// A socket took `n` bytes.
@@ -108,6 +121,14 @@ impl<'a> Group<'a> {
             self.drop(i, reason);
         }
         true
+    }
+
+    /// Waits until a socket has room, the budget allows more or a replica goes away, but not for long.
+    pub(super) fn wait_for_room(&mut self) {
+        let Some(wait) = self.budget_wait() else { return self.wait(CHECK_PERIOD_MS, true) };
+        let began = Instant::now();
+        self.wait((wait.as_millis() as u64).max(1), true);
+        self.control.count_wait(began.elapsed());
     }
 
     /// Waits up to `timeout_ms` until a socket has room or a replica goes away; the latter are dropped.

@@ -28,10 +28,11 @@ pub mod window;
 use crate::primary::schedule::Transport;
 use crate::replid::ReplId;
 use bytes::Bytes;
+use sluice_persistence::storage::Budget;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 pub use window::{DropReason, WindowLimits};
 
@@ -108,12 +109,45 @@ pub struct SyncControl {
     sent: AtomicU64,
     /// Bytes in the window now.
     queued: AtomicU64,
+    /// Bytes a second all full syncs of this primary may send (`repl-sync-max-bandwidth`).
+    budget: Option<Arc<Budget>>,
 }
 
 impl SyncControl {
     /// A new one.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// One whose sends spend of a budget.
+    pub fn within(budget: Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self { budget: Some(budget), ..Self::default() })
+    }
+
+    /// Whether the budget allows more to be sent now.
+    fn may_send(&self) -> bool {
+        self.budget.as_ref().is_none_or(|b| b.wait_time().is_zero())
+    }
+
+    /// Spends of the budget.
+    fn spend(&self, bytes: u64) {
+        if let Some(budget) = &self.budget {
+            budget.spend(bytes);
+        }
+    }
+
+    /// How long to wait where nothing else is to be waited for: until the budget allows more, `CHECK_PERIOD_MS` at most.
+    /// `None` where it is not the budget that holds things up.
+    fn budget_wait(&self) -> Option<Duration> {
+        let wait = self.budget.as_ref()?.wait_time();
+        (!wait.is_zero()).then(|| wait.min(Duration::from_millis(CHECK_PERIOD_MS)))
+    }
+
+    /// Counts time that went by for want of budget.
+    fn count_wait(&self, waited: Duration) {
+        if let Some(budget) = &self.budget {
+            budget.count_wait(waited);
+        }
     }
 
     /// Makes the sync end soon; its replicas are dropped.

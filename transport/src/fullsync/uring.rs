@@ -127,7 +127,7 @@ impl Uring {
             if group.stopped() {
                 return Err(DropReason::Stopped);
             }
-            let can_pull = group.window.has_room() && filler.can_take(&self.slab);
+            let can_pull = group.may_pull() && filler.can_take(&self.slab);
             if can_pull {
                 // A half-filled slot is sent only when somebody has nothing to do.
                 let idle = group.window.active().any(|i| !busy[i] && !group.window.has_unread(i));
@@ -151,9 +151,11 @@ impl Uring {
                 }
             } else if in_flight {
                 self.wait().map_err(ring_failed)?;
+            } else if group.budget_wait().is_some() {
+                group.wait_for_room();
             }
             self.reap(group, &mut busy);
-            let starved_of_room = !can_pull && !group.window.ended();
+            let starved_of_room = !can_pull && !group.window.ended() && group.budget_wait().is_none();
             if group.check(starved_of_room) {
                 group.wait(0, false);
             }

@@ -42,6 +42,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) replication: ReplicationInfo,
     /// The last full sync served, if any.
     pub(crate) sync: Option<SyncReport>,
+    /// `repl-sync-max-bandwidth`, and the milliseconds that full syncs waited for it in all.
+    pub(crate) sync_budget: (u64, u64),
     /// Keys and keys with expiry of each database.
     pub(crate) databases: Vec<(u64, u64)>,
 }

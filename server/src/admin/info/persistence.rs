@@ -29,6 +29,8 @@ pub(crate) struct PersistenceInfo {
     pub(crate) saves: u64,
     /// Keys loaded at the last load, and keys left out as expired.
     pub(crate) loaded: (u64, u64),
+    /// `persistence-max-bandwidth`, and the milliseconds that writers waited for it in all.
+    pub(crate) budget: (u64, u64),
     /// The append-only file is on.
     pub(crate) aof_enabled: bool,
 }
@@ -49,6 +51,7 @@ impl Default for PersistenceInfo {
             last_seconds: None,
             saves: 0,
             loaded: (0, 0),
+            budget: (0, 0),
             aof_enabled: false,
         }
     }
@@ -94,6 +97,8 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
     t.field("aof_last_cow_size", 0);
     t.field("module_fork_in_progress", 0);
     t.field("module_fork_last_cow_size", 0);
+    t.field("persistence_max_bandwidth", p.budget.0);
+    t.field("persistence_paced_ms", p.budget.1);
     if let Some((started, total, loaded)) = p.load_progress {
         let share = if total == 0 { 0.0 } else { loaded as f64 * 100.0 / total as f64 };
         let elapsed = (crate::os::unix_micros() / 1_000_000).saturating_sub(started);
