@@ -29,6 +29,7 @@ pub(crate) async fn run(server: Arc<Server>) {
         persist::cron(&server);
         if turn.is_multiple_of(10) {
             close_idle(&server);
+            server.migrate.close_old();
         }
     }
 }

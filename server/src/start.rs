@@ -107,6 +107,11 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
         budget.set_rate(c.repl_sync_max_bandwidth);
         Ok(())
     })?;
+    server.config.on_change(&["rdbcompression"], |c| {
+        crate::dump::follow(c);
+        Ok(())
+    })?;
+    crate::dump::follow(&server.config.load());
     server.config.on_change(&["maxclients"], |c| {
         let most = os::raise_descriptor_limit(c.maxclients + RESERVED_DESCRIPTORS)
             .saturating_sub(RESERVED_DESCRIPTORS);
@@ -186,6 +191,8 @@ fn serve(mut config: Config) -> Result<(), String> {
         .databases(config.databases as u32)
         .commands(commands::ROWS)
         .commands(crate::admin::ROWS)
+        .commands(crate::dump::ROWS)
+        .commands(crate::migrate::ROWS)
         .build();
     let (port, io_threads) = (config.port, config.io_threads);
     let storage = storage(&config);
@@ -201,6 +208,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         repl: Replication::new(),
         persist: Persistence::default(),
         slowlog: Slowlog::default(),
+        migrate: Default::default(),
         run_id: sluice_transport::replid::ReplId::random().as_str().to_owned(),
         started: Instant::now(),
         gate: AtomicU32::new(0),
