@@ -135,18 +135,25 @@ impl Target {
     fn connect(to: &(Vec<u8>, u16), timeout: Duration) -> Result<Target, Failure> {
         let host = String::from_utf8_lossy(&to.0).into_owned();
         let addresses = (host.as_str(), to.1).to_socket_addrs().map_err(|_| Failure::Connecting)?;
+        let mut failure = Failure::Connecting;
         for address in addresses {
-            if let Ok(stream) = TcpStream::connect_timeout(&address, timeout) {
-                let _ = stream.set_nodelay(true);
-                return Ok(Target { stream: BufReader::new(stream), db: None, used: Instant::now() });
+            match TcpStream::connect_timeout(&address, timeout) {
+                Ok(stream) => {
+                    let _ = stream.set_nodelay(true);
+                    return Ok(Target { stream: BufReader::new(stream), db: None, used: Instant::now() });
+                }
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                // Redis notices a refusal only when it writes, and says so.
+                Err(e) => failure = Failure::Writing(e),
             }
         }
-        Err(Failure::Connecting)
+        Err(failure)
     }
 
     fn send(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), Failure> {
         let stream = self.stream.get_ref();
-        let set = stream.set_write_timeout(Some(timeout)).and_then(|()| stream.set_read_timeout(Some(timeout)));
+        let set =
+            stream.set_write_timeout(Some(timeout)).and_then(|()| stream.set_read_timeout(Some(timeout)));
         set.map_err(Failure::Writing)?;
         self.stream.get_mut().write_all(bytes).map_err(Failure::Writing)
     }
@@ -221,7 +228,10 @@ fn parse(conn: &Conn, a: &[&[u8]]) -> Result<Job, CmdError> {
         to: (a[1].to_vec(), port),
         from_db: conn.session.db,
         to_db,
-        timeout: u64::try_from(timeout).ok().filter(|t| *t > 0).map_or(DEFAULT_TIMEOUT, Duration::from_millis),
+        timeout: u64::try_from(timeout)
+            .ok()
+            .filter(|t| *t > 0)
+            .map_or(DEFAULT_TIMEOUT, Duration::from_millis),
         copy,
         replace,
         auth,
@@ -280,7 +290,9 @@ fn migrate(server: &Arc<Server>, mut job: Job) -> Result<&'static str, String> {
             Err((replies, text)) => (replies, Some(text)),
         };
         let mut changed = Vec::new();
-        for (mut travelling, taken) in keys.into_iter().zip(replies.into_iter().chain(std::iter::repeat(false))) {
+        for (mut travelling, taken) in
+            keys.into_iter().zip(replies.into_iter().chain(std::iter::repeat(false)))
+        {
             if taken && !job.copy && !delete(server, &mut travelling) {
                 changed.push(travelling);
             } else {
@@ -296,7 +308,8 @@ fn migrate(server: &Arc<Server>, mut job: Job) -> Result<&'static str, String> {
         }
         (keys, job.replace, first) = (changed, true, false);
     }
-    let shown = keys.first().map_or_else(String::new, |t| t.key[..t.key.len().min(128)].escape_ascii().to_string());
+    let shown =
+        keys.first().map_or_else(String::new, |t| t.key[..t.key.len().min(128)].escape_ascii().to_string());
     end_all(server, keys);
     Err(format!("ERR Key '{shown}' changed each time it was sent; it was copied, but is still here"))
 }
@@ -381,7 +394,8 @@ fn exchange(
 ) -> Result<Option<String>, Failure> {
     let mut head = Vec::new();
     if let Some(words) = &job.auth {
-        let words: Vec<&[u8]> = std::iter::once(&b"AUTH"[..]).chain(words.iter().map(Vec::as_slice)).collect();
+        let words: Vec<&[u8]> =
+            std::iter::once(&b"AUTH"[..]).chain(words.iter().map(Vec::as_slice)).collect();
         encode_command(&mut head, &words);
     }
     let select = target.db != Some(job.to_db);

@@ -92,7 +92,12 @@ fn what_is_wrong_is_answered_as_redis_answers() {
     }
     for request in requests {
         let (ours, theirs) = (sluice.client().run(&request), redis.client().run(&request));
-        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"), "{:?}", String::from_utf8_lossy(&request.concat()));
+        assert_eq!(
+            format!("{ours:?}"),
+            format!("{theirs:?}"),
+            "{:?}",
+            String::from_utf8_lossy(&request.concat())
+        );
     }
 }
 

@@ -179,7 +179,8 @@ impl<S: Source> RdbDecoder<S> {
                 visitor.element(Element::Node(node))
             }
             unknown => {
-                let reason = format!("Quicklist integrity check failed: unknown container {unknown} of a node");
+                let reason =
+                    format!("Quicklist integrity check failed: unknown container {unknown} of a node");
                 return self.input.corrupt(reason);
             }
         };
@@ -202,8 +203,8 @@ impl<S: Source> RdbDecoder<S> {
             value_type::SET_LISTPACK => return self.set_listpack(visitor),
             value_type::SET_INTSET => {
                 let at = self.input.offset();
-                let set = Intset::from_bytes(self.input.owned()?)
-                    .map_err(|error| unsound(at, "Intset", error))?;
+                let set =
+                    Intset::from_bytes(self.input.owned()?).map_err(|error| unsound(at, "Intset", error))?;
                 (!set.is_empty()).then_some(Packed::Set(set))
             }
             value_type::HASH_LISTPACK => {

@@ -162,7 +162,10 @@ mod tests {
             assert!(values::add(&mut large, pair, limits, &mut waiting));
             assert!(values::add(&mut list, Element::Item(text.as_bytes()), limits, &mut waiting));
             assert!(values::add(&mut set, Element::Member(member.as_bytes()), limits, &mut waiting));
-            assert!(values::add(&mut zset, Element::Scored(text.as_bytes(), n.into()), limits, &mut waiting) || n > 0);
+            assert!(
+                values::add(&mut zset, Element::Scored(text.as_bytes(), n.into()), limits, &mut waiting)
+                    || n > 0
+            );
         }
         assert!(values::complete(&mut large, &mut waiting));
         let mut all: Vec<Vec<u8>> = [&list, &hash, &large, &set, &zset]

@@ -50,9 +50,7 @@ pub(super) fn add(
             Some(table) => waiting.member(table, member),
             None => set.add(member, limits.intset()),
         },
-        (Value::ZSet(zset), Element::Scored(member, score)) => {
-            zset.insert_new(member, score, limits.zset())
-        }
+        (Value::ZSet(zset), Element::Scored(member, score)) => zset.insert_new(member, score, limits.zset()),
         _ => false,
     }
 }
