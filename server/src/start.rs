@@ -8,7 +8,7 @@ use crate::slowlog::Slowlog;
 use crate::state::{Server, Stats, gate};
 use crate::{commands, cron, logging, net, os, repl};
 use sluice_engine::Engine;
-use sluice_persistence::storage::{Budget, Disk, Paced, Storage, Throttle, Throttled};
+use sluice_persistence::storage::{Budget, Disk, Paced, PowerCut, Storage, Throttle, Throttled};
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -61,11 +61,16 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn storage(config: &Config) -> Arc<dyn Storage> {
-    if config.storage_throttle_rate == 0 && config.storage_throttle_latency == 0 {
-        return Arc::new(Disk);
+    let mut storage: Arc<dyn Storage> = Arc::new(Disk);
+    if config.storage_throttle_rate > 0 || config.storage_throttle_latency > 0 {
+        let latency = Duration::from_micros(config.storage_throttle_latency);
+        storage = Arc::new(Throttled::new(Disk, Throttle::new(config.storage_throttle_rate, latency)));
     }
-    let latency = Duration::from_micros(config.storage_throttle_latency);
-    Arc::new(Throttled::new(Disk, Throttle::new(config.storage_throttle_rate, latency)))
+    if config.storage_power_cut_at > 0 {
+        let (at, seed) = (config.storage_power_cut_at, config.storage_power_cut_seed);
+        storage = Arc::new(PowerCut::new(storage, at, seed));
+    }
+    storage
 }
 
 /// Makes engine settings follow the configuration.
