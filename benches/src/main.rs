@@ -1,6 +1,5 @@
 //! `sluice-bench` measures what bringing a replica up costs: the time it takes, the memory and
-//! CPU it costs the primary, the bytes it writes to the disk, and the latency clients see meanwhile
-//! ([`sync`]); and what persistence costs those who are served ([`persist`]).
+//! CPU it costs the primary, the bytes it writes to the disk, and the latency clients see meanwhile.
 //!
 //! Everything is measured from outside, on real processes, so that a real Redis can stand in the
 //! same table. The rooms: [`cli`] the command line, [`plan`] which cases to run, [`case`] one case
@@ -13,7 +12,6 @@ mod case;
 mod charts;
 mod cleanup;
 mod cli;
-mod closed;
 mod dataset;
 mod disk;
 mod error;
@@ -21,7 +19,6 @@ mod html;
 mod json;
 mod latency;
 mod pace;
-mod persist;
 mod plan;
 mod probe;
 mod process;
@@ -47,7 +44,6 @@ fn main() -> ExitCode {
     cleanup::on_interrupt();
     let outcome = match cli.command {
         cli::Command::Sync(args) => sync::run(&args),
-        cli::Command::Persist(args) => persist::run(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -312,7 +312,7 @@ pub struct Cut {
     inner: Arc<Inner>,
     shared: Arc<CutShared>,
     offset: u64,
-    stream_db: u32,
+    stream_db: Option<u32>,
     sizes: Vec<(u32, u64, u64)>,
     shard: usize,
     huge: Option<HugeWalk>,
@@ -387,7 +387,7 @@ impl Cut {
             inner: inner.clone(),
             shared,
             offset,
-            stream_db: stream_db.unwrap_or(0),
+            stream_db,
             sizes: sizes
                 .iter()
                 .enumerate()
@@ -409,6 +409,12 @@ impl Cut {
 
     /// The database that whoever applies the log from that offset begins with (`repl-stream-db`).
     pub fn stream_db(&self) -> u32 {
+        self.stream_db.unwrap_or(0)
+    }
+
+    /// The database the log has selected at that offset, where it goes on without selecting one again: on a
+    /// replica, whose log is its primary's. Whoever begins a log of its own there has to select it first.
+    pub fn selected(&self) -> Option<u32> {
         self.stream_db
     }
 

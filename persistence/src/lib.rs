@@ -30,6 +30,7 @@
 //! # Ok::<(), sluice_persistence::Error>(())
 //! ```
 
+pub mod aof;
 mod error;
 mod load;
 pub mod rdb;

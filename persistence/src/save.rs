@@ -8,7 +8,7 @@ use crate::Error;
 use crate::rdb::{Access, EncoderOptions, RdbEncoder, ReplicationPlace};
 use crate::storage::{AtomicFile, Storage};
 use sluice_engine::Engine;
-use sluice_engine::cut::{Cut, Step};
+use sluice_engine::cut::{Cut, CutSink, Step};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -104,14 +104,52 @@ pub fn save(
 
 /// Saves a cut that was begun already. See [`save`].
 pub fn save_cut(
-    mut cut: Cut,
+    cut: Cut,
     storage: &Arc<dyn Storage>,
     path: &Path,
     options: &SaveOptions,
     progress: &mut dyn FnMut(&SaveStats) -> ControlFlow<()>,
 ) -> Result<SaveStats, Error> {
+    let encoder = options.encoder(&cut);
+    write_cut(cut, encoder, storage, path, progress)
+}
+
+/// What turns a cut into the bytes of a file.
+pub(crate) trait CutEncoder: CutSink {
+    /// Takes what was encoded, leaving `spare`'s memory in its place.
+    fn swap(&mut self, spare: &mut Vec<u8>);
+    /// Keys so far.
+    fn keys(&self) -> u64;
+    /// Bytes so far.
+    fn bytes(&self) -> u64;
+    /// Ends it; the last chunk.
+    fn finish(self) -> Vec<u8>;
+}
+
+impl CutEncoder for RdbEncoder {
+    fn swap(&mut self, spare: &mut Vec<u8>) {
+        RdbEncoder::swap(self, spare);
+    }
+    fn keys(&self) -> u64 {
+        RdbEncoder::keys(self)
+    }
+    fn bytes(&self) -> u64 {
+        RdbEncoder::bytes(self)
+    }
+    fn finish(self) -> Vec<u8> {
+        RdbEncoder::finish(self)
+    }
+}
+
+/// Writes a cut into a file by way of `encoder`.
+pub(crate) fn write_cut(
+    mut cut: Cut,
+    mut encoder: impl CutEncoder,
+    storage: &Arc<dyn Storage>,
+    path: &Path,
+    progress: &mut dyn FnMut(&SaveStats) -> ControlFlow<()>,
+) -> Result<SaveStats, Error> {
     let started = Instant::now();
-    let mut encoder = options.encoder(&cut);
     let mut stats = SaveStats { offset: cut.offset(), ..SaveStats::default() };
     let file = AtomicFile::create(storage.clone(), path).map_err(Error::io("creating", path))?;
 

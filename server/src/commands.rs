@@ -49,6 +49,8 @@ table! {
         "Synchronously save the dataset to disk", save;
     "bgsave", -1, ADMIN.union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
         "Asynchronously save the dataset to disk", bgsave;
+    "bgrewriteaof", 1, ADMIN.union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
+        "Asynchronously rewrite the append-only file to disk", bgrewriteaof;
     "shutdown", -1, ADMIN.union(ANYTIME).union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY), "", "server", "1.0.0",
         "Synchronously save the dataset to disk and then shut down the server", shutdown;
     "replicaof", 3, ADMIN.union(Flags::STALE).union(Flags::NO_ASYNC_LOADING), "", "server", "5.0.0",
@@ -63,15 +65,14 @@ table! {
         "Internal command used for replication", repl::sync;
     "wait", 3, Flags::NOSCRIPT, "connection", "generic", "3.0.0",
         "Wait for the synchronous replication of all the write commands sent in the context of the current connection", repl::wait;
+    "waitaof", 4, Flags::NOSCRIPT, "connection", "generic", "7.2.0",
+        "Wait for all write commands sent in the context of the current connection to be synced to AOF of local host and/or replicas", crate::aof::waitaof;
 }
 
 /// Runs a row of this table, or an admin command.
 pub(crate) fn run(conn: &mut Conn, row: Row, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
     if let Some(flow) = crate::admin::run(conn, row.command.name, args, out) {
         return flow;
-    }
-    if row.command.name == crate::migrate::NAME {
-        return crate::migrate::run(conn, args, out);
     }
     handler(row.command.name)(conn, args, out)
 }
@@ -121,6 +122,16 @@ fn bgsave(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
         reply.simple("Background saving scheduled");
     } else {
         conn.error(out, "ERR Background save already in progress");
+    }
+    Flow::Next
+}
+
+fn bgrewriteaof(conn: &mut Conn, _: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    use crate::aof::Answer;
+    match crate::aof::request(&conn.server.clone()) {
+        Answer::Started => Reply::new(out, false).simple("Background append only file rewriting started"),
+        Answer::Scheduled => Reply::new(out, false).simple("Background append only file rewriting scheduled"),
+        Answer::Refused(text) => conn.error(out, text),
     }
     Flow::Next
 }

@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use sluice_engine::command::{Command, Flags};
 use sluice_engine::resp::{Parsed, Reply, parse};
 use sluice_engine::{Outcome, Request, Row, Session};
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +37,8 @@ pub(crate) struct Conn {
     /// CLIENT REPLY OFF, and the number of replies SKIP still drops.
     pub(crate) reply_off: bool,
     pub(crate) reply_skip: u8,
+    /// The batch being run holds a write.
+    wrote: bool,
     pub(crate) peer: Option<sluice_transport::primary::ReplicaPeer>,
 }
 
@@ -67,6 +70,7 @@ pub(crate) async fn serve(server: Arc<Server>, stream: Arc<TcpStream>, client: A
         authenticated,
         reply_off: false,
         reply_skip: 0,
+        wrote: false,
         peer: None,
     };
     let _ = conn.run(&stream).await;
@@ -101,6 +105,10 @@ impl Conn {
                 let (used, batch) = self.batch(&input, &mut out);
                 let _ = input.split_to(used);
                 self.publish(&input, &out);
+                let wrote = std::mem::take(&mut self.wrote);
+                if let Some(hold) = self.server.aof.hold(self.server.engine.log(), wrote) {
+                    self.server.aof.wait(hold).await;
+                }
                 if !out.is_empty() {
                     self.server.stats.net_output_bytes.add(out.len() as u64);
                     self.server.stats.writes_processed.bump();
@@ -247,9 +255,10 @@ impl Conn {
         {
             self.session.break_multi();
             server.engine.command_stats(row.id).rejected.fetch_add(1, Ordering::Relaxed);
-            self.error(out, text);
+            self.error(out, &text);
             return self.replied(out, start);
         }
+        self.wrote |= row.command.flags.contains(Flags::WRITE) || self.session.in_multi();
         self.client.last_command.store(row.id, Ordering::Relaxed);
         // A subcommand that cannot run is refused when it is queued, so that EXEC refuses the whole.
         if self.session.in_multi()
@@ -342,34 +351,42 @@ impl Conn {
 
     /// Why a command may not run now, in Redis' order of checks.
     #[cold]
-    fn refusal(&self, c: &Command, argc: usize, gates: u32) -> Option<&'static str> {
+    fn refusal(&self, c: &Command, argc: usize, gates: u32) -> Option<Cow<'static, str>> {
         if !c.arity_ok(argc) {
             // The engine says so.
             return None;
         }
         if !self.authenticated && !c.flags.contains(Flags::NO_AUTH) {
-            return Some("NOAUTH Authentication required.");
+            return Some("NOAUTH Authentication required.".into());
         }
         let writes = c.flags.contains(Flags::WRITE);
-        if writes && gates & gate::MISCONF != 0 && gates & gate::READONLY == 0 {
+        // PING tells of a disk that fails too, so that whoever watches the server learns of it.
+        let disk = writes || c.name == "ping";
+        if disk && gates & gate::MISCONF != 0 && gates & gate::READONLY == 0 {
             return Some(
                 "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
                  Commands that may modify the data set are disabled, because this instance is configured to report \
                  errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
-                 the Redis logs for details about the RDB error.",
+                 the Redis logs for details about the RDB error."
+                    .into(),
             );
         }
+        if disk && gates & gate::AOF_ERROR != 0 && gates & gate::READONLY == 0 {
+            return Some(crate::aof::refusal(&self.server).into());
+        }
         if writes && gates & gate::NOREPLICAS != 0 && gates & gate::READONLY == 0 {
-            return Some("NOREPLICAS Not enough good replicas to write.");
+            return Some("NOREPLICAS Not enough good replicas to write.".into());
         }
         if writes && gates & gate::READONLY != 0 {
-            return Some("READONLY You can't write against a read only replica.");
+            return Some("READONLY You can't write against a read only replica.".into());
         }
         if gates & gate::STALE != 0 && !c.flags.contains(Flags::STALE) {
-            return Some("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
+            return Some(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into(),
+            );
         }
         if gates & gate::LOADING != 0 && !c.flags.contains(Flags::LOADING) {
-            return Some("LOADING Redis is loading the dataset in memory");
+            return Some("LOADING Redis is loading the dataset in memory".into());
         }
         None
     }

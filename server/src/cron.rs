@@ -27,9 +27,9 @@ pub(crate) async fn run(server: Arc<Server>) {
         crate::admin::info::sample_peak();
         repl::primary::cron(&server);
         persist::cron(&server);
+        crate::aof::cron(&server);
         if turn.is_multiple_of(10) {
             close_idle(&server);
-            server.migrate.close_old();
         }
     }
 }
@@ -102,6 +102,16 @@ pub(crate) async fn shutdown(server: &Arc<Server>, ending: Ending) -> Result<(),
         }
         server.abort_shutdown.store(true, Ordering::Release);
     }
+    if server.aof.mode() != crate::aof::Mode::Off && !server.is_loading() {
+        if server.aof.mode() == crate::aof::Mode::Waiting && !ending.force && ending.save != Some(false) {
+            // Nothing of the data is durable before its first base is.
+            server.repl.open.store(true, Ordering::Release);
+            crate::log!(Warning, "Writing initial AOF, can't exit.");
+            return Err("ERR Errors trying to SHUTDOWN. Check logs.".into());
+        }
+        crate::log!(Notice, "Calling fsync() on the AOF file.");
+        flush_aof(server).await;
+    }
     let save = ending.save.unwrap_or(!config.save.0.is_empty());
     if save && !server.is_loading() {
         crate::log!(Notice, "Saving the final RDB snapshot before exiting.");
@@ -120,6 +130,18 @@ pub(crate) async fn shutdown(server: &Arc<Server>, ending: Ending) -> Result<(),
     if !config.pidfile.is_empty() {
         let _ = std::fs::remove_file(&config.pidfile);
     }
+    // What was written while the snapshot was: the last thing, so that little comes after it.
+    flush_aof(server).await;
     server.shutdown.notify_one();
     Ok(())
+}
+
+async fn flush_aof(server: &Arc<Server>) {
+    if server.aof.mode() == crate::aof::Mode::Off {
+        return;
+    }
+    let owner = server.clone();
+    let (to, from) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || to.send(crate::aof::flush(&owner, true)));
+    let _ = from.await;
 }

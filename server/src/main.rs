@@ -1,13 +1,13 @@
 //! The Sluice server: a thin binary around the engine, its persistence and its transports.
 
 mod admin;
+mod aof;
 mod args;
 mod clients;
 mod commands;
 mod config;
 mod conn;
 mod cron;
-mod dump;
 mod logging;
 mod net;
 mod os;
@@ -18,7 +18,6 @@ mod start;
 mod state;
 
 mod memory;
-mod migrate;
 
 /// The Redis whose behaviour Sluice follows, as INFO and HELLO report it.
 pub(crate) const REDIS_VERSION: &str = "7.0.15";

@@ -115,6 +115,7 @@ fn save_begun(server: &Server, begun: Option<(Cut, u64)>, storage: &Arc<dyn Stor
         },
     };
     let options = save_options(server);
+    delay_keys(server, cut.db_sizes().iter().map(|(_, keys, _)| keys).sum(), &|| false);
     let saved = sluice_persistence::save_cut(cut, storage, &path(server), &options, &mut |_| {
         ControlFlow::Continue(())
     });
@@ -136,6 +137,22 @@ fn save_begun(server: &Server, begun: Option<(Cut, u64)>, storage: &Arc<dyn Stor
             crate::log!(Warning, "Failed saving the DB: {e}");
             Err(e.to_string())
         }
+    }
+}
+
+/// `rdb-key-save-delay`, for tests: waits as long as so many keys would take, until `stop`, or until the setting
+/// is changed to nothing.
+pub(crate) fn delay_keys(server: &Server, keys: u64, stop: &dyn Fn() -> bool) {
+    const STEP: Duration = Duration::from_millis(10);
+    let began = Instant::now();
+    loop {
+        let Ok(delay @ 1..) = u64::try_from(server.config.load().rdb_key_save_delay) else { return };
+        if began.elapsed() >= Duration::from_micros(delay).saturating_mul(keys.min(u32::MAX.into()) as u32)
+            || stop()
+        {
+            return;
+        }
+        std::thread::sleep(STEP);
     }
 }
 
@@ -206,6 +223,9 @@ pub(crate) fn cron(server: &Arc<Server>) {
 pub(crate) fn load_at_start(server: &Arc<Server>) -> Result<(), String> {
     server.persist.last_save.store(unix_seconds(), Ordering::Relaxed);
     server.persist.last_seconds.store(-1, Ordering::Relaxed);
+    if server.config.load().appendonly {
+        return crate::aof::load_at_start(server);
+    }
     let path = path(server);
     match server.storage.exists(&path) {
         Ok(true) => {}

@@ -8,7 +8,7 @@ use crate::slowlog::Slowlog;
 use crate::state::{Server, Stats, gate};
 use crate::{commands, cron, logging, net, os, repl};
 use sluice_engine::Engine;
-use sluice_persistence::storage::{Budget, Disk, Paced, PowerCut, Storage, Throttle, Throttled};
+use sluice_persistence::storage::{Budget, Disk, Paced, Storage, Throttle, Throttled};
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -61,16 +61,11 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn storage(config: &Config) -> Arc<dyn Storage> {
-    let mut storage: Arc<dyn Storage> = Arc::new(Disk);
-    if config.storage_throttle_rate > 0 || config.storage_throttle_latency > 0 {
-        let latency = Duration::from_micros(config.storage_throttle_latency);
-        storage = Arc::new(Throttled::new(Disk, Throttle::new(config.storage_throttle_rate, latency)));
+    if config.storage_throttle_rate == 0 && config.storage_throttle_latency == 0 {
+        return Arc::new(Disk);
     }
-    if config.storage_power_cut_at > 0 {
-        let (at, seed) = (config.storage_power_cut_at, config.storage_power_cut_seed);
-        storage = Arc::new(PowerCut::new(storage, at, seed));
-    }
-    storage
+    let latency = Duration::from_micros(config.storage_throttle_latency);
+    Arc::new(Throttled::new(Disk, Throttle::new(config.storage_throttle_rate, latency)))
 }
 
 /// Makes engine settings follow the configuration.
@@ -112,11 +107,6 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
         budget.set_rate(c.repl_sync_max_bandwidth);
         Ok(())
     })?;
-    server.config.on_change(&["rdbcompression"], |c| {
-        crate::dump::follow(c);
-        Ok(())
-    })?;
-    crate::dump::follow(&server.config.load());
     server.config.on_change(&["maxclients"], |c| {
         let most = os::raise_descriptor_limit(c.maxclients + RESERVED_DESCRIPTORS)
             .saturating_sub(RESERVED_DESCRIPTORS);
@@ -159,6 +149,19 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
         Ok(())
     })?;
     let weak = Arc::downgrade(server);
+    server.config.on_change(&["appendonly"], move |c| match weak.upgrade() {
+        Some(s) => crate::aof::follow_appendonly(&s, c),
+        None => Ok(()),
+    })?;
+    let weak = Arc::downgrade(server);
+    server.config.on_change(&["appendfsync", "aof-disable-auto-gc"], move |c| {
+        if let Some(s) = weak.upgrade() {
+            crate::aof::follow_policy(&s, c);
+            crate::aof::collect_history(&s, c);
+        }
+        Ok(())
+    })?;
+    let weak = Arc::downgrade(server);
     server.config.on_change(&["min-replicas-to-write", "min-replicas-max-lag"], move |c| {
         if let Some(s) = weak.upgrade() {
             repl::primary::update_good_by(&s, c);
@@ -196,8 +199,6 @@ fn serve(mut config: Config) -> Result<(), String> {
         .databases(config.databases as u32)
         .commands(commands::ROWS)
         .commands(crate::admin::ROWS)
-        .commands(crate::dump::ROWS)
-        .commands(crate::migrate::ROWS)
         .build();
     let (port, io_threads) = (config.port, config.io_threads);
     let storage = storage(&config);
@@ -212,8 +213,8 @@ fn serve(mut config: Config) -> Result<(), String> {
         clients: Default::default(),
         repl: Replication::new(),
         persist: Persistence::default(),
+        aof: crate::aof::Aof::default(),
         slowlog: Slowlog::default(),
-        migrate: Default::default(),
         run_id: sluice_transport::replid::ReplId::random().as_str().to_owned(),
         started: Instant::now(),
         gate: AtomicU32::new(0),
@@ -244,7 +245,13 @@ fn serve(mut config: Config) -> Result<(), String> {
     let (to, from) = mpsc::unbounded_channel();
     workers.push(to);
     let grown = server.repl.grown.clone();
-    server.engine.log().set_waker(move || grown.notify_waiters());
+    let weak = Arc::downgrade(&server);
+    server.engine.log().set_waker(move || {
+        grown.notify_waiters();
+        if let Some(server) = weak.upgrade() {
+            server.aof.wake();
+        }
+    });
     // The memory of a server without data, which INFO tells from that of the data.
     crate::admin::info::Memory::now();
     os::short_turns();
@@ -261,6 +268,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         let owner = server.clone();
         let load = async move {
             loaded.await.unwrap_or_else(|_| Err("the loading thread panicked".into()))?;
+            crate::aof::begin_service(&owner)?;
             owner.set_gate(gate::LOADING, false);
             let primary = owner.config.load().replicaof.0.clone();
             if let Some((host, port)) = primary {

@@ -22,6 +22,8 @@ pub(crate) mod gate {
     pub(crate) const MISCONF: u32 = 1 << 3;
     /// Too few replicas are connected.
     pub(crate) const NOREPLICAS: u32 = 1 << 4;
+    /// The append-only file cannot be written or synced and writes are refused meanwhile.
+    pub(crate) const AOF_ERROR: u32 = 1 << 5;
 }
 
 /// A running server.
@@ -32,13 +34,13 @@ pub(crate) struct Server {
     pub(crate) clients: Clients,
     pub(crate) repl: Replication,
     pub(crate) persist: Persistence,
+    pub(crate) aof: crate::aof::Aof,
     pub(crate) storage: Arc<dyn Storage>,
     /// The same, for big files written in the background: within [`Server::snapshot_budget`].
     pub(crate) paced_storage: Arc<dyn Storage>,
     /// `persistence-max-bandwidth`.
     pub(crate) snapshot_budget: Arc<Budget>,
     pub(crate) slowlog: crate::slowlog::Slowlog,
-    pub(crate) migrate: crate::migrate::Sockets,
     /// 40 random hexadecimal digits, new at each start.
     pub(crate) run_id: String,
     pub(crate) started: Instant,

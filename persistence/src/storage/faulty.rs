@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What goes wrong, and when. Operations are counted from 1: create, append, open, write, sync,
-/// rename, remove, truncate and folder sync.
+/// rename, remove, truncate, making a folder and folder sync.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     /// Source of every random choice.
@@ -147,11 +147,6 @@ impl<S: Storage> Faulty<S> {
         lock(&self.state).crashed = true;
     }
 
-    /// Whether the machine has stopped.
-    pub fn crashed(&self) -> bool {
-        lock(&self.state).crashed
-    }
-
     /// Starts the machine again with what is durable, and no further faults.
     pub fn restart(&self) -> io::Result<()> {
         let mut state = lock(&self.state);
@@ -273,6 +268,12 @@ impl<S: Storage> Storage for Faulty<S> {
             state.files.insert(id, Durability { len, synced: len });
         }
         Ok(())
+    }
+
+    /// Folders outlast a crash at once: nothing here depends on their loss.
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        lock(&self.state).check()?;
+        self.inner.create_dir(dir)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

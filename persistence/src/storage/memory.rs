@@ -101,6 +101,10 @@ impl Storage for Memory {
         Ok(())
     }
 
+    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
     }

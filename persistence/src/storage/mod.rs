@@ -3,7 +3,7 @@
 //! [`Storage`] is the handful of file operations the RDB and AOF writers need and no more, so that a new
 //! backend is an afternoon's work. There are: [`Disk`] is the file system, read through memory maps;
 //! [`Throttled`] puts a byte rate and a latency on any other (to measure a slow disk on a fast one);
-//! [`Paced`] keeps writers within a budget; [`Faulty`] fails, tears writes and forgets what was not synced, and [`PowerCut`] does so to a whole process; [`Memory`] is for tests.
+//! [`Paced`] keeps writers within a budget; [`Faulty`] fails, tears writes and forgets what was not synced; [`Memory`] is for tests.
 //! [`AtomicFile`], built on the trait alone, is how every complete file is written.
 //!
 //! Durability follows POSIX: bytes last once the file was synced, names once their folder was.
@@ -13,7 +13,6 @@ mod budget;
 mod disk;
 mod faulty;
 mod memory;
-mod power_cut;
 mod throttled;
 
 pub use atomic::AtomicFile;
@@ -21,7 +20,6 @@ pub use budget::{Budget, Paced};
 pub use disk::Disk;
 pub use faulty::{Faults, Faulty};
 pub use memory::Memory;
-pub use power_cut::PowerCut;
 pub use throttled::{Throttle, Throttled};
 
 use std::fmt;
@@ -47,6 +45,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Cuts a file back to `len` bytes.
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
+    /// Makes a folder, if it is not there yet, in a folder that is.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Makes names created, changed and deleted in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Paths of the files in `dir`, in order of name. Folders are left out.
@@ -128,6 +128,9 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
     }
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
         (**self).truncate(path, len)
+    }
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        (**self).create_dir(dir)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         (**self).sync_dir(dir)

@@ -121,6 +121,9 @@ impl<S: Storage> Storage for Throttled<S> {
     fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
         self.metadata_operation().truncate(path, len)
     }
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.metadata_operation().create_dir(dir)
+    }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.metadata_operation().sync_dir(dir)
     }

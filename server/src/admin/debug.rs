@@ -79,12 +79,14 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
             super::reload::run(&conn.server, options)?;
             out.ok();
         }
-        // Nodes are split by list-max-listpack-size alone, and there is no cron to pause.
-        (b"quicklist-packed-threshold" | b"pause-cron", [_]) => out.ok(),
-        (b"set-skip-checksum-validation", [skip]) => {
-            crate::dump::skip_checksum(*skip != b"0");
+        (b"loadaof", []) => return Ok(load_aof(conn)),
+        (b"aof-flush-sleep", [micros]) => {
+            let micros = parse_i64(micros).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+            conn.server.aof.flush_sleep.store(micros, Relaxed);
             out.ok();
         }
+        // Nodes are split by list-max-listpack-size alone, and there is no cron to pause.
+        (b"quicklist-packed-threshold" | b"pause-cron" | b"set-skip-checksum-validation", [_]) => out.ok(),
         (b"segfault" | b"panic" | b"assert", []) => std::process::abort(),
         (_, _) => {
             return Err(format!(
@@ -95,6 +97,28 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
         }
     }
     Ok(Flow::Next)
+}
+
+/// Replaces the data by what the append-only file says; others are told LOADING meanwhile.
+fn load_aof(conn: &Conn) -> Flow {
+    let server = conn.server.clone();
+    let (to, from) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out, false);
+        match crate::aof::reload(&server) {
+            Ok(()) => {
+                crate::log!(Warning, "Append Only File loaded by DEBUG LOADAOF");
+                reply.ok();
+            }
+            Err(e) => {
+                crate::log!(Warning, "{e}");
+                reply.error("ERR Error trying to load the AOF files, check server logs.");
+            }
+        }
+        let _ = to.send(out);
+    });
+    Flow::Later(from)
 }
 
 /// Makes the keys `PREFIX:0` to `PREFIX:COUNT-1`, those that exist left alone. They are not replicated.
@@ -208,6 +232,8 @@ fn protocol(kind: &[u8], out: &mut Reply<'_>) -> CmdResult {
 }
 
 const HELP: &[&str] = &[
+    "AOF-FLUSH-SLEEP <microsec>",
+    "    Server will sleep before flushing the AOF, this is used for testing.",
     "CHANGE-REPL-ID",
     "    Change the replication IDs of the instance.",
     "    Dangerous: should be used only for testing the replication subsystem.",
@@ -218,6 +244,8 @@ const HELP: &[&str] = &[
     "ERROR <string>",
     "    Return a Redis protocol error with <string> as message. Useful for clients",
     "    unit tests to simulate Redis errors.",
+    "LOADAOF",
+    "    Flush the AOF buffers on disk and reload the AOF in memory.",
     "LOG <message>",
     "    Write <message> to the server log.",
     "OBJECT <key>",
@@ -242,8 +270,6 @@ const HELP: &[&str] = &[
     "    Setting it to 0 disables expiring keys in background when they are not",
     "    accessed (otherwise the Redis behavior). Setting it to 1 reenables back the",
     "    default.",
-    "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
-    "    Setting it to 1 makes RESTORE take payloads with a wrong checksum.",
     "SLEEP <seconds>",
     "    Stop the server for <seconds>. Decimals allowed.",
 ];

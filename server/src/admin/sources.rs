@@ -6,7 +6,7 @@ use sluice_transport::primary::schedule::Format;
 use sluice_transport::state::Role;
 
 use super::info::{
-    PersistenceInfo, PrimaryLink, ReplicaLine, ReplicationInfo, Sources, SyncReport, Transfer,
+    AofInfo, PersistenceInfo, PrimaryLink, ReplicaLine, ReplicationInfo, Sources, SyncReport, Transfer,
 };
 use crate::config::Config;
 use crate::state::{Server, unix_seconds};
@@ -27,7 +27,6 @@ impl Server {
             run_id: &self.run_id,
             started: self.started,
             port: self.port,
-            migrate_sockets: self.migrate.len(),
             persistence: self.persistence_info(),
             replication: self.replication_info(),
             sync: self.sync_report(),
@@ -54,7 +53,27 @@ impl Server {
             saves: p.saves.load(Relaxed),
             loaded: (p.loading_keys.load(Relaxed), 0),
             budget: (self.snapshot_budget.rate(), self.snapshot_budget.waited_ms()),
+            aof: self.aof_info(),
             ..PersistenceInfo::default()
+        }
+    }
+
+    /// The append-only file, as of now.
+    fn aof_info(&self) -> AofInfo {
+        let (aof, f) = (&self.aof, &self.aof.figures);
+        let began = f.rewrite_began.load(Relaxed);
+        AofInfo {
+            enabled: aof.mode() != crate::aof::Mode::Off,
+            rewriting_since: aof.is_rewriting().then(|| unix_seconds().saturating_sub(began)),
+            scheduled: aof.is_rewrite_scheduled(),
+            last_seconds: u64::try_from(f.rewrite_seconds.load(Relaxed)).ok(),
+            rewrite_failed: f.rewrite_failed.load(Relaxed),
+            rewrites: (f.rewrites.load(Relaxed), f.failures.load(Relaxed)),
+            write_failed: f.write_error.load(Relaxed) != 0 || f.sync_error.load(Relaxed) != 0,
+            preimage_peak: f.preimage_peak.load(Relaxed),
+            size: (f.size.load(Relaxed), f.base_size.load(Relaxed)),
+            queued: aof.queued(self.engine.log()),
+            syncs: (f.syncs_pending.load(Relaxed), f.delayed_syncs.load(Relaxed)),
         }
     }
 

@@ -240,23 +240,23 @@ directives! {
     rdbchecksum: bool = true, "rdbchecksum", Any, FIXED, Full;
     rdb_del_sync_files: bool = false, "rdb-del-sync-files", Any, LIVE, Later;
     rdb_save_incremental_fsync: bool = true, "rdb-save-incremental-fsync", Any, LIVE, Moot;
-    rdb_key_save_delay: i64 = 0, "rdb-key-save-delay", Range(i32::MIN as i128, INT), LIVE | HIDDEN, Later;
+    rdb_key_save_delay: i64 = 0, "rdb-key-save-delay", Range(i32::MIN as i128, INT), LIVE | HIDDEN, Full;
     key_load_delay: i64 = 0, "key-load-delay", Range(i32::MIN as i128, INT), LIVE | HIDDEN, Later;
     loading_process_events_interval_bytes: u64 = 2 << 20,
         "loading-process-events-interval-bytes", Bytes(1024, INT as u64), LIVE | HIDDEN, Moot;
     sanitize_dump_payload: Sanitize = Sanitize::No, "sanitize-dump-payload", Any, LIVE, Moot;
-    appendonly: bool = false, "appendonly", Any, LIVE, Later;
-    appendfilename: String = "appendonly.aof".into(), "appendfilename", Checked(appendfilename), FIXED, Later;
-    appenddirname: String = "appendonlydir".into(), "appenddirname", Checked(appenddirname), FIXED, Later;
-    appendfsync: Fsync = Fsync::Everysec, "appendfsync", Any, LIVE, Later;
-    no_appendfsync_on_rewrite: bool = false, "no-appendfsync-on-rewrite", Any, LIVE, Later;
-    auto_aof_rewrite_percentage: u64 = 100, "auto-aof-rewrite-percentage", Range(0, INT), LIVE, Later;
-    auto_aof_rewrite_min_size: u64 = 64 << 20, "auto-aof-rewrite-min-size", Bytes(0, LONG_BYTES), LIVE, Later;
-    aof_load_truncated: bool = true, "aof-load-truncated", Any, LIVE, Later;
-    aof_use_rdb_preamble: bool = true, "aof-use-rdb-preamble", Any, LIVE, Later;
+    appendonly: bool = false, "appendonly", Any, LIVE, Full;
+    appendfilename: String = "appendonly.aof".into(), "appendfilename", Checked(appendfilename), FIXED, Full;
+    appenddirname: String = "appendonlydir".into(), "appenddirname", Checked(appenddirname), FIXED, Full;
+    appendfsync: Fsync = Fsync::Everysec, "appendfsync", Any, LIVE, Full;
+    no_appendfsync_on_rewrite: bool = false, "no-appendfsync-on-rewrite", Any, LIVE, Full;
+    auto_aof_rewrite_percentage: u64 = 100, "auto-aof-rewrite-percentage", Range(0, INT), LIVE, Full;
+    auto_aof_rewrite_min_size: u64 = 64 << 20, "auto-aof-rewrite-min-size", Bytes(0, LONG_BYTES), LIVE, Full;
+    aof_load_truncated: bool = true, "aof-load-truncated", Any, LIVE, Full;
+    aof_use_rdb_preamble: bool = true, "aof-use-rdb-preamble", Any, LIVE, Full;
     aof_rewrite_incremental_fsync: bool = true, "aof-rewrite-incremental-fsync", Any, LIVE, Moot;
-    aof_timestamp_enabled: bool = false, "aof-timestamp-enabled", Any, LIVE, Later;
-    aof_disable_auto_gc: bool = false, "aof-disable-auto-gc", Any, LIVE, Later;
+    aof_timestamp_enabled: bool = false, "aof-timestamp-enabled", Any, LIVE, Full;
+    aof_disable_auto_gc: bool = false, "aof-disable-auto-gc", Any, LIVE, Full;
 
     // Replication.
     replicaof: ReplicaOf = ReplicaOf::default(), "replicaof slaveof", Any, FIXED | WORDS, Full;
@@ -302,8 +302,6 @@ directives! {
     // The slow disk of benchmarks: bytes a second (0: unthrottled) and microseconds an operation.
     storage_throttle_rate: u64 = 0, "storage-throttle-rate", Bytes(0, LONG_BYTES), FIXED, Full;
     storage_throttle_latency: u64 = 0, "storage-throttle-latency", Range(0, 60_000_000), FIXED, Full;
-    storage_power_cut_at: u64 = 0, "storage-power-cut-at", Range(0, LONG), FIXED, Full;
-    storage_power_cut_seed: u64 = 0, "storage-power-cut-seed", Range(0, LONG), FIXED, Full;
 
     // Security.
     requirepass: Vec<u8> = Vec::new(), "requirepass", Any, LIVE, Full;

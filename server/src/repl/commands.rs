@@ -8,6 +8,9 @@ use sluice_transport::primary::{ReplconfReply, ReplicaPeer};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Asks every replica for an acknowledgement.
+pub(crate) const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+
 /// REPLICAOF host port, REPLICAOF NO ONE; SLAVEOF likewise.
 pub(crate) fn replicaof(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
     let server = conn.server.clone();
@@ -109,7 +112,7 @@ pub(crate) fn wait(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
         return Flow::Next;
     }
     // Ask for acknowledgements now rather than at the replicas' next second.
-    server.engine.log().append_raw(b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n");
+    server.engine.log().append_raw(GETACK);
     let (to, from) = tokio::sync::oneshot::channel();
     tokio::task::spawn_local(async move {
         let count = wait_for(&server, offset, wanted, timeout).await;

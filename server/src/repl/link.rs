@@ -305,6 +305,7 @@ impl<'a> Attempt<'a> {
     fn event(&mut self) -> Result<Event, String> {
         loop {
             let now = self.server.clock();
+            self.link.durable(self.server.aof.durable());
             let mut input = &self.raw[self.at..self.end];
             let before = input.len();
             let action = self.link.next(&mut input, now);
@@ -414,6 +415,8 @@ impl<'a> Attempt<'a> {
     // ---- full sync ----
 
     fn receive(&mut self, kind: PayloadKind) -> Result<(), String> {
+        // The append-only file is of the data that is about to be replaced; it stays as it is until there is a new one.
+        crate::aof::suspend(self.server);
         let total = match kind {
             PayloadKind::Sized(n) => n as i64,
             _ => -1,
@@ -441,6 +444,7 @@ impl<'a> Attempt<'a> {
         self.link.loaded(offset, self.server.clock());
         self.online();
         crate::persist::clean_now(self.server);
+        crate::aof::resume(self.server);
         crate::log!(Notice, "MASTER <-> REPLICA sync: Finished with success");
         self.flush()
     }
@@ -615,6 +619,8 @@ impl<'a> Attempt<'a> {
         let used = self.run_commands(true)?;
         self.applied += used as u64;
         self.inbox.drain(..used);
+        let shared = self.shared;
+        crate::aof::wait_on_link(self.server, &|| shared.stopped());
         self.link.applied(self.applied);
         Ok(())
     }

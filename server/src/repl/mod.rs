@@ -118,6 +118,8 @@ pub(crate) fn promote(server: &Arc<Server>) {
     server.repl.disconnect_replicas();
     update_gates(server);
     crate::persist::dirty_from_now(server);
+    // A full sync that was not completed had ended the append-only file.
+    crate::aof::resume(server);
 }
 
 /// Recomputes the gates that depend on role and link.

@@ -114,6 +114,12 @@ pub(crate) fn acknowledged(server: &Server, offset: u64) -> usize {
     replicas.map.values().filter(|r| r.peer.is_online() && r.peer.ack_offset() >= offset).count()
 }
 
+/// Replicas whose append-only file is durable up to `offset`.
+pub(crate) fn acknowledged_aof(server: &Server, offset: u64) -> usize {
+    let replicas = server.repl.replicas.lock();
+    replicas.map.values().filter(|r| r.peer.is_online() && r.peer.aof_offset() >= Some(offset)).count()
+}
+
 /// Replicas that have not acknowledged `offset`.
 pub(crate) fn lagging(server: &Server, offset: u64) -> usize {
     let replicas = server.repl.replicas.lock();

@@ -86,6 +86,8 @@ pub struct ReplicaPeer {
     pub pre_psync: bool,
     state: PeerState,
     ack_offset: u64,
+    /// The offset up to which its append-only file is durable, where it has said so.
+    aof_offset: Option<u64>,
     ack_time: u64,
     /// It acknowledged while, as far as we knew, its payload was still on the way.
     acked_early: bool,
@@ -105,6 +107,7 @@ impl ReplicaPeer {
             pre_psync: false,
             state: PeerState::Handshake,
             ack_offset: 0,
+            aof_offset: None,
             ack_time: now,
             acked_early: false,
             last_newline: now,
@@ -136,6 +139,11 @@ impl ReplicaPeer {
         }
     }
 
+    /// The offset up to which its append-only file is durable (`FACK`), where it has said so.
+    pub fn aof_offset(&self) -> Option<u64> {
+        self.aof_offset
+    }
+
     /// Last acknowledged offset.
     pub fn ack_offset(&self) -> u64 {
         self.ack_offset
@@ -160,7 +168,7 @@ impl ReplicaPeer {
                     self.set_capa(value);
                     Ok(())
                 }
-                b"ack" => return self.ack(value, now),
+                b"ack" => return self.ack(value, args, now),
                 b"getack" => return ReplconfReply::GetAck,
                 b"rdb-only" => self.set_rdb_only(value),
                 b"rdb-filter-only" => self.set_filter(value),
@@ -223,7 +231,8 @@ impl ReplicaPeer {
         Ok(())
     }
 
-    fn ack(&mut self, value: &[u8], now: u64) -> ReplconfReply {
+    /// `ACK offset [FACK offset]`.
+    fn ack(&mut self, value: &[u8], args: &[&[u8]], now: u64) -> ReplconfReply {
         if self.state == PeerState::Handshake {
             return ReplconfReply::Silent; // not a replica: ignored, as Redis does
         }
@@ -231,6 +240,12 @@ impl ReplicaPeer {
             return ReplconfReply::Silent;
         };
         self.ack_offset = self.ack_offset.max(offset);
+        if let [_, _, option, durable] = args
+            && option.eq_ignore_ascii_case(b"fack")
+        {
+            let durable = parse_i64(durable).and_then(|n| u64::try_from(n).ok());
+            self.aof_offset = self.aof_offset.max(durable);
+        }
         self.ack_time = now;
         self.acked_early |= self.state == PeerState::SendBulk;
         let start_stream = self.state == PeerState::Loading;

@@ -158,6 +158,8 @@ pub struct ReplicaLink {
     eager_since: Option<u64>,
     /// False with a primary that only knows SYNC: it would not understand REPLCONF ACK.
     acks: bool,
+    /// Up to where the append-only file is durable, where there is one.
+    durable: Option<u64>,
 }
 
 impl ReplicaLink {
@@ -178,6 +180,7 @@ impl ReplicaLink {
             offset: 0,
             eager_since: None,
             acks: true,
+            durable: None,
         }
     }
 
@@ -331,6 +334,11 @@ impl ReplicaLink {
         }
     }
 
+    /// Up to which offset the append-only file is durable, none without one: ACKs say so (`FACK`).
+    pub fn durable(&mut self, offset: Option<u64>) {
+        self.durable = offset;
+    }
+
     /// `REPLCONF GETACK *` came in the stream: answers at once.
     pub fn getack(&mut self, now: u64) {
         if let State::Streaming = self.state {
@@ -342,7 +350,15 @@ impl ReplicaLink {
         self.last_sent = now;
         if self.acks {
             let offset = self.offset.to_string();
-            encode_command(&mut self.out, &[b"REPLCONF", b"ACK", offset.as_bytes()]);
+            match self.durable {
+                None => encode_command(&mut self.out, &[b"REPLCONF", b"ACK", offset.as_bytes()]),
+                Some(durable) => {
+                    let durable = durable.min(self.offset).to_string();
+                    let words: [&[u8]; 5] =
+                        [b"REPLCONF", b"ACK", offset.as_bytes(), b"FACK", durable.as_bytes()];
+                    encode_command(&mut self.out, &words);
+                }
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::state::Stats;
 
 pub(crate) use memory::{Memory, sample_peak};
-pub(crate) use persistence::PersistenceInfo;
+pub(crate) use persistence::{AofInfo, PersistenceInfo};
 pub(crate) use replication::{PrimaryLink, ReplicaLine, ReplicationInfo, SyncReport, Transfer};
 
 /// What INFO reports from.
@@ -36,8 +36,6 @@ pub(crate) struct Sources<'a> {
     pub(crate) started: Instant,
     /// The port that is bound.
     pub(crate) port: u16,
-    /// Connections MIGRATE keeps.
-    pub(crate) migrate_sockets: usize,
     /// Loading and saving.
     pub(crate) persistence: PersistenceInfo,
     /// Role, replicas, backlog.

@@ -31,8 +31,8 @@ pub(crate) struct PersistenceInfo {
     pub(crate) loaded: (u64, u64),
     /// `persistence-max-bandwidth`, and the milliseconds that writers waited for it in all.
     pub(crate) budget: (u64, u64),
-    /// The append-only file is on.
-    pub(crate) aof_enabled: bool,
+    /// The append-only file.
+    pub(crate) aof: AofInfo,
 }
 
 impl Default for PersistenceInfo {
@@ -52,9 +52,36 @@ impl Default for PersistenceInfo {
             saves: 0,
             loaded: (0, 0),
             budget: (0, 0),
-            aof_enabled: false,
+            aof: AofInfo::default(),
         }
     }
+}
+
+/// The append-only file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AofInfo {
+    /// It is on, or about to be.
+    pub(crate) enabled: bool,
+    /// A rewrite runs, since this many seconds.
+    pub(crate) rewriting_since: Option<u64>,
+    /// One waits for its turn.
+    pub(crate) scheduled: bool,
+    /// Seconds the last rewrite took.
+    pub(crate) last_seconds: Option<u64>,
+    /// The last rewrite failed.
+    pub(crate) rewrite_failed: bool,
+    /// Rewrites begun, and failures since the last that succeeded.
+    pub(crate) rewrites: (u64, u64),
+    /// The file cannot be written or synced.
+    pub(crate) write_failed: bool,
+    /// Most bytes of pre-images of the last rewrite.
+    pub(crate) preimage_peak: u64,
+    /// Bytes of all files, now and after the last rewrite.
+    pub(crate) size: (u64, u64),
+    /// Log not written yet.
+    pub(crate) queued: u64,
+    /// Syncs under way, and syncs that took too long.
+    pub(crate) syncs: (u64, u64),
 }
 
 fn seconds(value: Option<u64>) -> i64 {
@@ -85,18 +112,28 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
     t.field("rdb_last_cow_size", p.preimages.1);
     t.field("rdb_last_load_keys_expired", p.loaded.1);
     t.field("rdb_last_load_keys_loaded", p.loaded.0);
-    t.flag("aof_enabled", p.aof_enabled);
-    t.field("aof_rewrite_in_progress", 0);
-    t.field("aof_rewrite_scheduled", 0);
-    t.field("aof_last_rewrite_time_sec", -1);
-    t.field("aof_current_rewrite_time_sec", -1);
-    t.field("aof_last_bgrewrite_status", "ok");
-    t.field("aof_rewrites", 0);
-    t.field("aof_rewrites_consecutive_failures", 0);
-    t.field("aof_last_write_status", "ok");
-    t.field("aof_last_cow_size", 0);
+    let aof = &p.aof;
+    t.flag("aof_enabled", aof.enabled);
+    t.flag("aof_rewrite_in_progress", aof.rewriting_since.is_some());
+    t.flag("aof_rewrite_scheduled", aof.scheduled);
+    t.field("aof_last_rewrite_time_sec", seconds(aof.last_seconds));
+    t.field("aof_current_rewrite_time_sec", seconds(aof.rewriting_since));
+    t.field("aof_last_bgrewrite_status", if aof.rewrite_failed { "err" } else { "ok" });
+    t.field("aof_rewrites", aof.rewrites.0);
+    t.field("aof_rewrites_consecutive_failures", aof.rewrites.1);
+    t.field("aof_last_write_status", if aof.write_failed { "err" } else { "ok" });
+    t.field("aof_last_cow_size", aof.preimage_peak);
     t.field("module_fork_in_progress", 0);
     t.field("module_fork_last_cow_size", 0);
+    if aof.enabled {
+        t.field("aof_current_size", aof.size.0);
+        t.field("aof_base_size", aof.size.1);
+        t.field("aof_pending_rewrite", 0);
+        // The buffer is the log itself, as far as it is not written.
+        t.field("aof_buffer_length", aof.queued);
+        t.field("aof_pending_bio_fsync", aof.syncs.0);
+        t.field("aof_delayed_fsync", aof.syncs.1);
+    }
     t.field("persistence_max_bandwidth", p.budget.0);
     t.field("persistence_paced_ms", p.budget.1);
     if let Some((started, total, loaded)) = p.load_progress {

@@ -1,0 +1,467 @@
+//! BGREWRITEAOF: a new base from a cut, while the log goes on into a new file.
+//!
+//! No fork and no pause. The steps, each of which leaves files that a start can load:
+//!
+//! 1. the next incremental file is made, and named in the manifest;
+//! 2. under the writer's lock a cut begins; from its offset on the log goes into the new file;
+//! 3. the cut is written as the next base, which appears under its name whole and synced;
+//! 4. the manifest makes it the base, and history of what it replaces; the history is deleted.
+//!
+//! Where the append-only file was just switched on there is nothing to go on from: the log goes into a file under a temporary
+//! name, which step 4 gives its own. Where it is off, only a base is written. After failures automatic tries are
+//! spaced as in Redis: the third in a row waits a minute, then two, up to an hour.
+
+use super::writer::{Writer, select};
+use super::{Mode, drop_writer, place};
+use crate::config::Config;
+use crate::state::{Server, unix_seconds};
+use parking_lot::{Condvar, Mutex};
+use sluice_engine::cut::Cut;
+use sluice_persistence::aof::{AofPlace, IncrWriter, RewriteOptions, rewrite_as_commands};
+use sluice_persistence::{SaveOptions, SaveStats, save_cut};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long a rewrite waits before it asks again for the one cut there may be.
+const CUT_RETRY: Duration = Duration::from_millis(5);
+/// Failures in a row after which automatic tries are spaced (`AOF_REWRITE_LIMITE_THRESHOLD`).
+const FAILURES_FREE: u64 = 3;
+/// Longest space between them, in minutes (`AOF_REWRITE_LIMITE_MAX_MINUTES`).
+const MAX_DELAY_MINUTES: u64 = 60;
+
+/// The state of rewriting.
+#[derive(Default)]
+pub(super) struct Rewriting {
+    pub(super) running: AtomicBool,
+    pub(super) scheduled: AtomicBool,
+    /// The running one is to stop.
+    stop: AtomicBool,
+    stopped: Mutex<()>,
+    changed: Condvar,
+    /// Minutes the last automatic try was put off by, and the Unix second of the next one.
+    delay_minutes: AtomicU64,
+    next_try: AtomicU64,
+}
+
+/// How a rewrite ended that has no new base to show.
+enum Failure {
+    /// It was told to stop.
+    Stopped,
+    Failed(String),
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Failure {
+        Failure::Failed(text)
+    }
+}
+
+/// What BGREWRITEAOF answers.
+pub(crate) enum Answer {
+    Started,
+    Scheduled,
+    Refused(&'static str),
+}
+
+/// BGREWRITEAOF.
+pub(crate) fn request(server: &Arc<Server>) -> Answer {
+    let aof = &server.aof;
+    if aof.is_rewriting() {
+        return Answer::Refused("ERR Background append only file rewriting already in progress");
+    }
+    if server.persist.bgsave_running.load(Ordering::Acquire) {
+        aof.rewriting.scheduled.store(true, Ordering::Release);
+        // Asked for by hand: it does not wait for the end of a delay.
+        aof.figures.failures.store(0, Ordering::Relaxed);
+        return Answer::Scheduled;
+    }
+    match begin(server) {
+        Ok(()) => Answer::Started,
+        Err(e) => {
+            crate::log!(Warning, "{e}");
+            Answer::Refused(
+                "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+            )
+        }
+    }
+}
+
+/// Scheduled and automatic rewrites.
+pub(crate) fn cron(server: &Arc<Server>) {
+    let aof = &server.aof;
+    let busy = aof.is_rewriting() || server.persist.bgsave_running.load(Ordering::Acquire);
+    if busy || server.is_loading() || !aof.ready.load(Ordering::Acquire) {
+        return;
+    }
+    let config = server.config.load();
+    let due = aof.is_rewrite_scheduled() || grown(server, &config);
+    if due
+        && !limited(server)
+        && let Err(e) = begin(server)
+    {
+        crate::log!(Warning, "{e}");
+    }
+}
+
+fn grown(server: &Server, config: &Config) -> bool {
+    let f = &server.aof.figures;
+    let size = f.size.load(Ordering::Relaxed);
+    if server.aof.mode() != Mode::On
+        || config.auto_aof_rewrite_percentage == 0
+        || size <= config.auto_aof_rewrite_min_size
+    {
+        return false;
+    }
+    let base = f.base_size.load(Ordering::Relaxed).max(1);
+    let growth = (u128::from(size) * 100 / u128::from(base)).saturating_sub(100);
+    let due = growth >= u128::from(config.auto_aof_rewrite_percentage);
+    if due && f.failures.load(Ordering::Relaxed) < FAILURES_FREE {
+        crate::log!(Notice, "Starting automatic rewriting of AOF on {growth}% growth");
+    }
+    due
+}
+
+/// Whether automatic tries have to wait, after too many failures.
+fn limited(server: &Server) -> bool {
+    let r = &server.aof.rewriting;
+    if server.aof.figures.failures.load(Ordering::Relaxed) < FAILURES_FREE {
+        r.delay_minutes.store(0, Ordering::Relaxed);
+        r.next_try.store(0, Ordering::Relaxed);
+        return false;
+    }
+    let next = r.next_try.load(Ordering::Relaxed);
+    if next != 0 {
+        let early = unix_seconds() < next;
+        if !early {
+            r.next_try.store(0, Ordering::Relaxed);
+        }
+        return early;
+    }
+    let minutes = (r.delay_minutes.load(Ordering::Relaxed) * 2).clamp(1, MAX_DELAY_MINUTES);
+    r.delay_minutes.store(minutes, Ordering::Relaxed);
+    r.next_try.store(unix_seconds() + minutes * 60, Ordering::Relaxed);
+    crate::log!(
+        Warning,
+        "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {minutes} minutes"
+    );
+    true
+}
+
+/// Begins a rewrite, on a thread of its own.
+pub(super) fn begin(server: &Arc<Server>) -> Result<(), String> {
+    let aof = &server.aof;
+    if aof.rewriting.running.swap(true, Ordering::AcqRel) {
+        return Err("A rewrite of the append-only file is running".into());
+    }
+    let config = server.config.load();
+    let dir = place(&config).dir;
+    let prepared = server
+        .storage
+        .create_dir(&dir)
+        .map_err(|e| format!("Can't open or create append-only dir {}: {e}", dir.display()));
+    if let Err(e) = prepared {
+        aof.figures.rewrite_failed.store(true, Ordering::Relaxed);
+        ended(server);
+        return Err(e);
+    }
+    aof.rewriting.stop.store(false, Ordering::Release);
+    aof.rewriting.scheduled.store(false, Ordering::Release);
+    aof.figures.rewrites.fetch_add(1, Ordering::Relaxed);
+    aof.figures.rewrite_began.store(unix_seconds(), Ordering::Relaxed);
+    let owner = server.clone();
+    let spawned = std::thread::Builder::new().name("aof-rewrite".into()).spawn(move || {
+        crate::os::short_turns();
+        run(&owner);
+    });
+    if let Err(e) = spawned {
+        aof.figures.rewrite_failed.store(true, Ordering::Relaxed);
+        ended(server);
+        return Err(format!("Can't rewrite append only file in background: {e}"));
+    }
+    crate::log!(Notice, "Background append only file rewriting started by pid {}", std::process::id());
+    Ok(())
+}
+
+fn ended(server: &Server) {
+    let r = &server.aof.rewriting;
+    let guard = r.stopped.lock();
+    server.aof.figures.rewrite_began.store(0, Ordering::Relaxed);
+    r.running.store(false, Ordering::Release);
+    r.changed.notify_all();
+    drop(guard);
+}
+
+/// Stops the running rewrite, if there is one, and waits until it has.
+pub(super) fn stop(server: &Server) {
+    let r = &server.aof.rewriting;
+    let mut guard = r.stopped.lock();
+    if !r.running.load(Ordering::Acquire) {
+        return;
+    }
+    crate::log!(Notice, "Killing running AOF rewrite child: {} (a thread)", std::process::id());
+    r.stop.store(true, Ordering::Release);
+    while r.running.load(Ordering::Acquire) {
+        r.changed.wait(&mut guard);
+    }
+}
+
+fn run(server: &Arc<Server>) {
+    let f = &server.aof.figures;
+    let began = f.rewrite_began.load(Ordering::Relaxed);
+    match rewrite(server) {
+        Ok(()) => {
+            f.rewrite_failed.store(false, Ordering::Relaxed);
+            f.failures.store(0, Ordering::Relaxed);
+            crate::log!(Notice, "Background AOF rewrite finished successfully");
+        }
+        Err(failure) => {
+            match failure {
+                Failure::Stopped => crate::log!(Warning, "Background AOF rewrite was stopped"),
+                Failure::Failed(why) => {
+                    f.rewrite_failed.store(true, Ordering::Relaxed);
+                    f.failures.fetch_add(1, Ordering::Relaxed);
+                    crate::log!(Warning, "Background AOF rewrite terminated with error: {why}");
+                }
+            }
+            give_up_first(server);
+        }
+    }
+    f.rewrite_seconds.store(unix_seconds().saturating_sub(began) as i64, Ordering::Relaxed);
+    ended(server);
+}
+
+/// Where the first base could not be written there is no append-only file yet: what was gathered goes, and it is
+/// tried again.
+fn give_up_first(server: &Server) {
+    let place = place(&server.config.load());
+    let temp = temporary_incr(&place);
+    let stopping = server.aof.rewriting.stop.load(Ordering::Acquire);
+    let waiting = server.aof.mode() == Mode::Waiting;
+    if !waiting && !stopping {
+        return;
+    }
+    if waiting {
+        drop_writer(server);
+    }
+    if server.storage.exists(&temp).unwrap_or(false) {
+        crate::log!(
+            Notice,
+            "Removing the temp incr aof file {} in the background",
+            temp.file_name().unwrap_or_default().display()
+        );
+        let _ = server.storage.remove(&temp);
+    }
+    if waiting && !stopping {
+        server.aof.rewriting.scheduled.store(true, Ordering::Release);
+    }
+}
+
+fn temporary_incr(place: &AofPlace) -> PathBuf {
+    place.dir.join(format!("temp-{}.incr", place.filename))
+}
+
+fn rewrite(server: &Server) -> Result<(), Failure> {
+    let config = server.config.load();
+    let place = place(&config);
+    let (aof, storage) = (&server.aof, &server.storage);
+    storage.sync_dir(&place.home).map_err(|e| format!("Can't sync {}: {e}", place.home.display()))?;
+    let mode = aof.mode();
+    let file = next_file(server, &place, mode)?;
+    let cut = begin_cut(server, file)?;
+    let offset = cut.offset();
+    let rdb = config.aof_use_rdb_preamble;
+    let name = aof.manifest.lock().next_base_name(&place.filename, rdb);
+    let path = place.dir.join(std::path::Path::new(&*String::from_utf8_lossy(&name)));
+    let keys = cut.db_sizes().iter().map(|(_, keys, _)| keys).sum();
+    crate::persist::delay_keys(server, keys, &|| aof.rewriting.stop.load(Ordering::Acquire));
+    let stats = write_base(server, cut, &path, rdb, &config)?;
+    crate::log!(Notice, "Background AOF rewrite terminated with success");
+    if let Err(e) = commit(server, &place, mode, rdb, offset, &stats) {
+        let _ = storage.remove(&path);
+        return Err(e);
+    }
+    collect_history(server, &server.config.load());
+    Ok(())
+}
+
+/// Step 1.
+fn next_file(server: &Server, place: &AofPlace, mode: Mode) -> Result<Option<IncrWriter>, Failure> {
+    let storage = &server.storage;
+    let fail = |path: &Path| {
+        let shown = path.display().to_string();
+        move |e| format!("Can't open the append-only file {shown}: {e}")
+    };
+    let (file, path) = match mode {
+        Mode::Off => return Ok(None),
+        Mode::Waiting => {
+            let path = temporary_incr(place);
+            (IncrWriter::create(storage, &path).map_err(fail(&path))?, path)
+        }
+        Mode::On => {
+            let mut manifest = server.aof.manifest.lock();
+            let mut next = manifest.clone();
+            let path = next.add_incr(&place.filename).path(&place.dir);
+            let file = IncrWriter::create(storage, &path).map_err(fail(&path))?;
+            if let Err(e) = next.persist(storage, &place.dir, &place.filename) {
+                let _ = storage.remove(&path);
+                return Err(format!("Can't write the AOF manifest file: {e}").into());
+            }
+            *manifest = next;
+            (file, path)
+        }
+    };
+    let name = path.file_name().unwrap_or_default().display();
+    crate::log!(Notice, "Creating AOF incr file {name} on background rewrite");
+    Ok(Some(file))
+}
+
+/// Step 2.
+fn begin_cut(server: &Server, mut file: Option<IncrWriter>) -> Result<Cut, Failure> {
+    let aof = &server.aof;
+    if file.is_some() {
+        // Before the cut locks every shard: no command is then between its effect and its place in the log.
+        server.engine.log().activate();
+    }
+    loop {
+        if aof.rewriting.stop.load(Ordering::Acquire) {
+            return Err(Failure::Stopped);
+        }
+        let mut writer = aof.writer.lock();
+        let Ok(cut) = server.engine.begin_cut() else {
+            drop(writer);
+            std::thread::sleep(CUT_RETRY);
+            continue;
+        };
+        let Some(mut file) = file.take() else { return Ok(cut) };
+        if let Some(db) = cut.selected() {
+            // A primary's stream goes on here, without another SELECT.
+            file.write(&select(db)).map_err(|e| format!("Error writing to the AOF file: {e}"))?;
+        }
+        match &mut *writer {
+            Some(writer) => writer.switch_at(cut.offset(), file),
+            None => {
+                let reader = server.engine.log().reader(cut.offset()).map_err(|e| e.to_string())?;
+                *writer = Some(Writer::new(server, reader, file));
+                aof.writing.store(true, Ordering::Release);
+            }
+        }
+        drop(writer);
+        aof.wake();
+        return Ok(cut);
+    }
+}
+
+/// Step 3.
+fn write_base(
+    server: &Server,
+    cut: Cut,
+    path: &Path,
+    rdb: bool,
+    config: &Config,
+) -> Result<SaveStats, Failure> {
+    let aof = &server.aof;
+    let mut progress = |_: &SaveStats| {
+        if aof.rewriting.stop.load(Ordering::Acquire) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let written = if rdb {
+        let options = SaveOptions {
+            aof_base: true,
+            // The place in the log is the incremental file's beginning, not the replication stream's.
+            replication_id: None,
+            ..crate::persist::save_options(server)
+        };
+        save_cut(cut, &server.paced_storage, path, &options, &mut progress)
+    } else {
+        let timestamp = config.aof_timestamp_enabled.then(|| unix_seconds() as i64);
+        rewrite_as_commands(cut, &server.paced_storage, path, &RewriteOptions { timestamp }, &mut progress)
+    };
+    written.map_err(|e| match e {
+        sluice_persistence::Error::Stopped => Failure::Stopped,
+        e => Failure::Failed(format!("Write error writing append only file on disk: {e}")),
+    })
+}
+
+/// Step 4, without the deleting.
+fn commit(
+    server: &Server,
+    place: &AofPlace,
+    mode: Mode,
+    rdb: bool,
+    offset: u64,
+    stats: &SaveStats,
+) -> Result<(), Failure> {
+    let (aof, storage) = (&server.aof, &server.storage);
+    let mut manifest = aof.manifest.lock();
+    let mut writer = aof.writer.lock();
+    if aof.rewriting.stop.load(Ordering::Acquire) {
+        return Err(Failure::Stopped);
+    }
+    let mut next = manifest.clone();
+    next.advance_base(&place.filename, rdb);
+    let mut renamed = None;
+    if mode == Mode::Waiting {
+        let path = next.add_incr(&place.filename).path(&place.dir);
+        let Some(w) = &mut *writer else { return Err(Failure::Stopped) };
+        // What it holds so far becomes part of the data by the manifest: not before it is durable.
+        w.drain(server)
+            .and_then(|()| w.sync(server))
+            .and_then(|()| w.last_file().rename(&path))
+            .map_err(|e| format!("Error trying to rename the temporary AOF incr file: {e}"))?;
+        renamed = Some(path);
+    }
+    next.retire_incr(mode != Mode::Off);
+    if let Err(e) = next.persist(storage, &place.dir, &place.filename) {
+        if let Some(path) = renamed {
+            let _ = storage.remove(&path);
+        }
+        return Err(format!("Can't write the AOF manifest file: {e}").into());
+    }
+    *manifest = next;
+    if let Some(w) = &mut *writer {
+        w.skip_to(server, offset);
+        let size = stats.bytes + w.last_file().len();
+        aof.figures.size.store(size, Ordering::Relaxed);
+        aof.figures.base_size.store(size, Ordering::Relaxed);
+    }
+    if mode == Mode::Waiting {
+        aof.set_mode(Mode::On);
+    }
+    drop(writer);
+    drop(manifest);
+    aof.progressed.notify_waiters();
+    aof.wake();
+    Ok(())
+}
+
+/// Deletes what rewrites have replaced, unless `aof-disable-auto-gc`.
+pub(crate) fn collect_history(server: &Server, config: &Config) {
+    if config.aof_disable_auto_gc || !server.aof.ready.load(Ordering::Acquire) {
+        return;
+    }
+    let place = place(config);
+    let mut manifest = server.aof.manifest.lock();
+    let history = std::mem::take(&mut manifest.history);
+    if history.is_empty() {
+        return;
+    }
+    for file in &history {
+        crate::log!(Notice, "Removing the history file {} in the background", file.shown());
+        match server.storage.remove(&file.path(&place.dir)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                crate::log!(Warning, "Can't remove the AOF file {}: {e}", file.shown());
+            }
+            _ => {}
+        }
+    }
+    if let Err(e) = manifest.persist(&server.storage, &place.dir, &place.filename) {
+        // The files are gone; a manifest that still names them as history does no harm.
+        crate::log!(Warning, "Can't write the AOF manifest file: {e}");
+    }
+}
