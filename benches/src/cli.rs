@@ -19,6 +19,86 @@ pub(crate) enum Command {
     /// Full syncs over every transport and disk, beside real Redis if asked.
     #[command(long_about = SYNC_ABOUT, after_long_help = SYNC_EXAMPLES)]
     Sync(SyncArgs),
+    /// Writes under each fsync policy, and what BGSAVE, BGREWRITEAOF and a restart cost
+    #[command(long_about = PERSIST_ABOUT)]
+    Persist(PersistArgs),
+}
+
+const PERSIST_ABOUT: &str = "\
+Measures persistence, in every folder given and for every server in turn:
+
+- writes a second that are acknowledged under each appendfsync, by closed-loop clients: each sends
+  a SET, waits for its answer, sends the next;
+- a BGSAVE and a BGREWRITEAOF of the whole dataset while a paced writer overwrites it and a paced
+  probe reads it (its latency counted from when each request was due);
+- a restart from the file that each of them left, until PING is answered.
+
+Columns as in `sluice-bench sync --help`; `of due` is what the writer would have written at its
+rate, `load s` the restart.";
+
+/// What to measure.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct PersistArgs {
+    /// Folders for the servers' files, each measured in turn [default: the temporary folder, if that is on a disk]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) dir: Vec<PathBuf>,
+
+    /// Another server of the Redis family to measure too (repeatable)
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) peer: Vec<PathBuf>,
+
+    /// Fsync policies
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = ["always", "everysec", "no"],
+          value_parser = ["always", "everysec", "no"])]
+    pub(crate) policy: Vec<String>,
+
+    /// Numbers of closed-loop clients
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = ["1", "50"])]
+    pub(crate) clients: Vec<usize>,
+
+    /// Seconds each policy is measured
+    #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) seconds: u64,
+
+    /// Number of keys
+    #[arg(long, value_name = "N", default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub(crate) keys: u64,
+
+    /// Bytes of a value
+    #[arg(long, value_name = "BYTES", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=64 << 20))]
+    pub(crate) size: u32,
+
+    /// Probes a second during BGSAVE and BGREWRITEAOF
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) probe_hz: u64,
+
+    /// Overwrites a second during BGSAVE and BGREWRITEAOF
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) write_hz: u64,
+
+    /// Leave out BGSAVE, BGREWRITEAOF and restarts
+    #[arg(long, conflicts_with = "only_work")]
+    pub(crate) only_policies: bool,
+
+    /// Leave out the fsync policies
+    #[arg(long)]
+    pub(crate) only_work: bool,
+
+    /// The sluice-server to measure [default: beside sluice-bench]
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) bin: Option<PathBuf>,
+
+    /// An option more for every server, as in a configuration file: "name value" (repeatable)
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) server_arg: Vec<String>,
+
+    /// Seconds a BGSAVE or BGREWRITEAOF may take
+    #[arg(long, value_name = "S", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+
+    /// Write everything as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 const SYNC_ABOUT: &str = "\
@@ -153,8 +233,10 @@ mod tests {
 
     fn sync(line: &str) -> Result<SyncArgs, clap::Error> {
         let words = ["sluice-bench", "sync"].into_iter().chain(line.split_whitespace());
-        let Command::Sync(args) = Cli::try_parse_from(words)?.command;
-        Ok(args)
+        match Cli::try_parse_from(words)?.command {
+            Command::Sync(args) => Ok(args),
+            Command::Persist(_) => unreachable!("the words say sync"),
+        }
     }
 
     #[test]

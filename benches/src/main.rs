@@ -1,5 +1,6 @@
 //! `sluice-bench` measures what bringing a replica up costs: the time it takes, the memory and
-//! CPU it costs the primary, the bytes it writes to the disk, and the latency clients see meanwhile.
+//! CPU it costs the primary, the bytes it writes to the disk, and the latency clients see meanwhile
+//! ([`sync`]); and what persistence costs those who are served ([`persist`]).
 //!
 //! Everything is measured from outside, on real processes, so that a real Redis can stand in the
 //! same table. The rooms: [`cli`] the command line, [`plan`] which cases to run, [`case`] one case
@@ -12,6 +13,7 @@ mod case;
 mod charts;
 mod cleanup;
 mod cli;
+mod closed;
 mod dataset;
 mod disk;
 mod error;
@@ -19,6 +21,7 @@ mod html;
 mod json;
 mod latency;
 mod pace;
+mod persist;
 mod plan;
 mod probe;
 mod process;
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
     cleanup::on_interrupt();
     let outcome = match cli.command {
         cli::Command::Sync(args) => sync::run(&args),
+        cli::Command::Persist(args) => persist::run(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -121,8 +121,10 @@ mod tests {
 
     fn plan_of(line: &str) -> Result<Plan> {
         let words = ["sluice-bench", "sync"].into_iter().chain(line.split_whitespace());
-        let Command::Sync(args) = Cli::try_parse_from(words).unwrap().command;
-        plan(&args)
+        match Cli::try_parse_from(words).unwrap().command {
+            Command::Sync(args) => plan(&args),
+            Command::Persist(_) => unreachable!("the words say sync"),
+        }
     }
 
     #[test]

@@ -35,13 +35,32 @@ pub(crate) struct Server {
     port: u16,
     // Dropped after the process has ended, in this order.
     account: Account,
-    scratch: Scratch,
+    /// Taken by [`Server::restart`] only.
+    scratch: Option<Scratch>,
 }
 
 impl Server {
     /// Starts a server and waits until it answers PING.
     pub(crate) fn start(launch: &Launch<'_>) -> Result<Server> {
-        let scratch = Scratch::new(launch.parent)?;
+        Server::start_in(Scratch::new(launch.parent)?, launch)
+    }
+
+    /// Stops a server without a save and starts one on the files it left. Returns how long that took to answer.
+    pub(crate) fn restart(mut self, launch: &Launch<'_>) -> Result<(Server, Duration)> {
+        // SHUTDOWN answers by hanging up.
+        let _ = self.client()?.command(&[b"SHUTDOWN", b"NOSAVE"]);
+        self.child.wait().doing(|| "waiting for a server to end".into())?;
+        let scratch = self.scratch.take();
+        drop(self);
+        let begun = Instant::now();
+        let server = match scratch {
+            Some(scratch) => Server::start_in(scratch, launch)?,
+            None => Server::start(launch)?,
+        };
+        Ok((server, begun.elapsed()))
+    }
+
+    fn start_in(scratch: Scratch, launch: &Launch<'_>) -> Result<Server> {
         if let Some(rdb) = launch.rdb {
             let to = scratch.path().join("dump.rdb");
             std::fs::copy(rdb, &to).doing(|| format!("copying {} to {}", rdb.display(), to.display()))?;
@@ -63,7 +82,7 @@ impl Server {
         sys::prepare(&mut command, account.process_files());
         let child = command.spawn().doing(|| format!("starting {}", launch.program.display()))?;
         cleanup::register(Leftover::Group(child.id()));
-        let mut server = Server { child, port, account, scratch };
+        let mut server = Server { child, port, account, scratch: Some(scratch) };
         server.account.watch(server.child.id());
         server.await_ready(launch.program)?;
         Ok(server)
@@ -81,9 +100,8 @@ impl Server {
 
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
-        std::fs::read(log_path(&self.scratch))
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        let log = self.scratch.as_ref().and_then(|scratch| std::fs::read(log_path(scratch)).ok());
+        log.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// A new connection.

@@ -116,3 +116,16 @@ pub(crate) fn clock_ticks() -> f64 {
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     if ticks > 0 { ticks as f64 } else { 100.0 }
 }
+
+/// Waits up to `timeout_ms` until some of these connections have something to read; says which, by their indices.
+pub(crate) fn wait_readable(streams: &[&std::net::TcpStream], timeout_ms: i32) -> io::Result<Vec<usize>> {
+    let entry = |s: &&std::net::TcpStream| libc::pollfd { fd: s.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut entries: Vec<_> = streams.iter().map(entry).collect();
+    // SAFETY: the array is live and its length is passed with it; the descriptors are borrowed for the call.
+    let n = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, timeout_ms) };
+    if n < 0 {
+        let error = io::Error::last_os_error();
+        return if error.kind() == io::ErrorKind::Interrupted { Ok(Vec::new()) } else { Err(error) };
+    }
+    Ok(entries.iter().enumerate().filter(|(_, e)| e.revents != 0).map(|(i, _)| i).collect())
+}

@@ -78,7 +78,7 @@ fn figures(row: &Row) -> [String; 11] {
     ]
 }
 
-fn optional(value: Option<f64>, decimals: usize) -> String {
+pub(crate) fn optional(value: Option<f64>, decimals: usize) -> String {
     value.map_or_else(|| "-".into(), |v| number(v, decimals))
 }
 

@@ -264,7 +264,9 @@ fn errors_name_the_place_and_the_reason() {
     let unknown = Rdb::new(10).raw(&[value_type::STRING, 1, b'k', 1, b'v', 23]).end();
     assert_eq!(error_of(&unknown), "damaged RDB at byte 14: unknown opcode or value type 23");
     let packed = Rdb::new(6).raw(&[value_type::HASH_ZIPLIST, 1, b'h']).string(&ziplist(&[b"f"])).end();
-    assert!(error_of(&packed).starts_with("damaged RDB at byte 12: ziplist of pairs with an odd count"));
+    assert!(error_of(&packed).starts_with(
+        "damaged RDB at byte 12: Hash ziplist integrity check failed: ziplist of pairs with an odd count"
+    ));
     let mut nan = vec![value_type::ZSET_2, 1, b'z', 1, 1, b'm'];
     nan.extend(f64::NAN.to_le_bytes());
     assert!(error_of(&Rdb::new(8).raw(&nan).end()).contains("score that is not a number"));

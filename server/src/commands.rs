@@ -74,6 +74,9 @@ pub(crate) fn run(conn: &mut Conn, row: Row, args: &[&[u8]], out: &mut Vec<u8>) 
     if let Some(flow) = crate::admin::run(conn, row.command.name, args, out) {
         return flow;
     }
+    if row.command.name == crate::migrate::NAME {
+        return crate::migrate::run(conn, args, out);
+    }
     handler(row.command.name)(conn, args, out)
 }
 

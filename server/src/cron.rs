@@ -30,6 +30,7 @@ pub(crate) async fn run(server: Arc<Server>) {
         crate::aof::cron(&server);
         if turn.is_multiple_of(10) {
             close_idle(&server);
+            server.migrate.close_old();
         }
     }
 }

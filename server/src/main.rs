@@ -8,6 +8,7 @@ mod commands;
 mod config;
 mod conn;
 mod cron;
+mod dump;
 mod logging;
 mod net;
 mod os;
@@ -18,6 +19,7 @@ mod start;
 mod state;
 
 mod memory;
+mod migrate;
 
 /// The Redis whose behaviour Sluice follows, as INFO and HELLO report it.
 pub(crate) const REDIS_VERSION: &str = "7.0.15";

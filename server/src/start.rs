@@ -8,7 +8,7 @@ use crate::slowlog::Slowlog;
 use crate::state::{Server, Stats, gate};
 use crate::{commands, cron, logging, net, os, repl};
 use sluice_engine::Engine;
-use sluice_persistence::storage::{Budget, Disk, Paced, Storage, Throttle, Throttled};
+use sluice_persistence::storage::{Budget, Disk, Paced, PowerCut, Storage, Throttle, Throttled};
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -61,11 +61,16 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn storage(config: &Config) -> Arc<dyn Storage> {
-    if config.storage_throttle_rate == 0 && config.storage_throttle_latency == 0 {
-        return Arc::new(Disk);
+    let mut storage: Arc<dyn Storage> = Arc::new(Disk);
+    if config.storage_throttle_rate > 0 || config.storage_throttle_latency > 0 {
+        let latency = Duration::from_micros(config.storage_throttle_latency);
+        storage = Arc::new(Throttled::new(Disk, Throttle::new(config.storage_throttle_rate, latency)));
     }
-    let latency = Duration::from_micros(config.storage_throttle_latency);
-    Arc::new(Throttled::new(Disk, Throttle::new(config.storage_throttle_rate, latency)))
+    if config.storage_power_cut_at > 0 {
+        let (at, seed) = (config.storage_power_cut_at, config.storage_power_cut_seed);
+        storage = Arc::new(PowerCut::new(storage, at, seed));
+    }
+    storage
 }
 
 /// Makes engine settings follow the configuration.
@@ -107,6 +112,11 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
         budget.set_rate(c.repl_sync_max_bandwidth);
         Ok(())
     })?;
+    server.config.on_change(&["rdbcompression"], |c| {
+        crate::dump::follow(c);
+        Ok(())
+    })?;
+    crate::dump::follow(&server.config.load());
     server.config.on_change(&["maxclients"], |c| {
         let most = os::raise_descriptor_limit(c.maxclients + RESERVED_DESCRIPTORS)
             .saturating_sub(RESERVED_DESCRIPTORS);
@@ -199,6 +209,8 @@ fn serve(mut config: Config) -> Result<(), String> {
         .databases(config.databases as u32)
         .commands(commands::ROWS)
         .commands(crate::admin::ROWS)
+        .commands(crate::dump::ROWS)
+        .commands(crate::migrate::ROWS)
         .build();
     let (port, io_threads) = (config.port, config.io_threads);
     let storage = storage(&config);
@@ -215,6 +227,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         persist: Persistence::default(),
         aof: crate::aof::Aof::default(),
         slowlog: Slowlog::default(),
+        migrate: Default::default(),
         run_id: sluice_transport::replid::ReplId::random().as_str().to_owned(),
         started: Instant::now(),
         gate: AtomicU32::new(0),

@@ -41,6 +41,7 @@ pub(crate) struct Server {
     /// `persistence-max-bandwidth`.
     pub(crate) snapshot_budget: Arc<Budget>,
     pub(crate) slowlog: crate::slowlog::Slowlog,
+    pub(crate) migrate: crate::migrate::Sockets,
     /// 40 random hexadecimal digits, new at each start.
     pub(crate) run_id: String,
     pub(crate) started: Instant,

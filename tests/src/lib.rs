@@ -9,6 +9,7 @@ pub mod busy;
 pub mod client;
 pub mod crash;
 pub mod data;
+pub mod fuzz;
 pub mod peers;
 pub mod program;
 pub mod server;

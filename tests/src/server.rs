@@ -71,9 +71,16 @@ impl Start {
     /// When it ends instead; its log is in the message.
     #[track_caller]
     pub fn up(self) -> Server {
+        let program = self.program;
+        self.try_up().unwrap_or_else(|(status, log)| panic!("{program:?} ended with {status}:\n{log}"))
+    }
+
+    /// Starts it and waits until it serves, or ends: then how, and what it said.
+    #[track_caller]
+    pub fn try_up(self) -> Result<Server, (ExitStatus, String)> {
         let mut server = self.spawn();
         let answers = until("the server answers", || {
-            if let Some(status) = server.child.try_wait().expect("a child can be asked") {
+            if let Some(status) = server.ended() {
                 return Some(Err(status));
             }
             let reply = server.connect()?.try_run(&["PING"]).ok()?;
@@ -82,10 +89,10 @@ impl Start {
             let loading = matches!(&reply, Reply::Error(text) if text.starts_with("LOADING"));
             (ready && !loading).then_some(Ok(()))
         });
-        if let Err(status) = answers {
-            panic!("{:?} ended with {status}:\n{}", server.program, server.log());
+        match answers {
+            Ok(()) => Ok(server),
+            Err(status) => Err((status, server.log())),
         }
-        server
     }
 
     /// Starts it, expecting that it refuses and ends; returns how, and what it said.
@@ -233,6 +240,11 @@ impl Server {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill runs");
         assert!(status.success());
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be asked")
     }
 
     /// Waits until it has ended.

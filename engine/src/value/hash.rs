@@ -72,13 +72,13 @@ impl Hash {
         let fits = entries / 2 <= limits.entries && listpack.iter().all(|v| v.text_len() <= limits.value);
         if fits {
             if repeats(&listpack) {
-                return Err(error("a hash has the same field twice"));
+                return Err(error("listpack with dup elements: a hash has the same field twice"));
             }
             return Ok(Hash(Repr::Packed(listpack)));
         }
         let table = to_table(&listpack);
         if table.len() != entries / 2 {
-            return Err(error("a hash has the same field twice"));
+            return Err(error("listpack with dup elements: a hash has the same field twice"));
         }
         Ok(Hash(Repr::Table(Box::new(table))))
     }

@@ -6,7 +6,6 @@
 
 use super::decoder::{RdbDecoder, Step, module_name};
 use super::format::{quicklist_node, text_score, value_type};
-use super::input::damaged;
 use super::source::Source;
 use super::visitor::{Element, Kind, Packed, RdbVisitor, Refusal, Skipped};
 use super::ziplist::{Item, Ziplist};
@@ -22,8 +21,6 @@ const ELEMENTS_PER_STEP: u64 = 512;
 pub(super) struct Collection {
     shape: Shape,
     left: u64,
-    /// At least one element was told: a list of empty nodes has none.
-    told: bool,
 }
 
 /// How one element is stored.
@@ -40,7 +37,7 @@ enum Shape {
 
 impl Collection {
     /// A value that was told whole.
-    const DONE: Self = Self { shape: Shape::Item, left: 0, told: true };
+    const DONE: Self = Self { shape: Shape::Item, left: 0 };
 
     pub(super) fn is_done(&self) -> bool {
         self.left == 0
@@ -67,7 +64,7 @@ impl<S: Source> RdbDecoder<S> {
         }
         let key = self.describe(&self.key);
         visitor.begin(&key, kind, count).map_err(|refusal| self.refused(refusal))?;
-        let mut collection = Collection { shape, left: count, told: false };
+        let mut collection = Collection { shape, left: count };
         self.elements(&mut collection, visitor)?;
         Ok(collection)
     }
@@ -84,21 +81,19 @@ impl<S: Source> RdbDecoder<S> {
                 return Ok(Step::Starved);
             }
             self.scratch.clear();
-            collection.told |= self.element(collection.shape, visitor)?;
+            self.element(collection.shape, visitor)?;
             collection.left -= 1;
         }
         if collection.is_done() {
-            if !collection.told {
-                return self.input.corrupt("a list of nothing but empty nodes");
-            }
+            // A list of nothing but empty nodes told no element: the visitor leaves it out.
             visitor.end().map_err(|refusal| self.refused(refusal))?;
         }
         Ok(Step::More)
     }
 
-    /// Reads one element, or one node of a list; returns whether there was anything in it.
+    /// Reads one element, or one node of a list.
     #[inline]
-    fn element(&mut self, shape: Shape, visitor: &mut impl RdbVisitor) -> Result<bool, RdbError> {
+    fn element(&mut self, shape: Shape, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
         let outcome = match shape {
             Shape::Item => {
                 let item = self.input.text(&mut self.scratch)?;
@@ -131,7 +126,7 @@ impl<S: Source> RdbDecoder<S> {
             Shape::ZiplistNode => return self.ziplist_node(visitor),
             Shape::Node => return self.node(visitor),
         };
-        outcome.map(|()| true).map_err(|refusal| self.refused(refusal))
+        outcome.map_err(|refusal| self.refused(refusal))
     }
 
     /// A score in decimal, or one of the length bytes that stand for a value.
@@ -152,45 +147,50 @@ impl<S: Source> RdbDecoder<S> {
         }
     }
 
-    fn ziplist_node(&mut self, visitor: &mut impl RdbVisitor) -> Result<bool, RdbError> {
+    fn ziplist_node(&mut self, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
         let at = self.input.offset();
         let bytes = self.input.owned()?;
-        let ziplist = Ziplist::parse(&bytes).map_err(|damage| damaged(at, damage))?;
+        let ziplist = Ziplist::parse(&bytes).map_err(|damage| unsound(at, "Ziplist", damage))?;
         let mut print = itoa::Buffer::new();
         for item in ziplist.iter() {
             visitor
                 .element(Element::Item(text_of(item, &mut print)))
                 .map_err(|refusal| self.refused(refusal))?;
         }
-        Ok(!ziplist.is_empty())
+        Ok(())
     }
 
-    fn node(&mut self, visitor: &mut impl RdbVisitor) -> Result<bool, RdbError> {
+    fn node(&mut self, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
         let container = self.input.length()?;
         let outcome = match container {
             quicklist_node::PLAIN => {
                 let item = self.input.text(&mut self.scratch)?;
-                visitor.element(Element::Item(self.input.resolve(&item, &self.scratch)))
+                let item = self.input.resolve(&item, &self.scratch);
+                if item.is_empty() {
+                    return self.input.corrupt("Quicklist integrity check failed: an empty plain node");
+                }
+                visitor.element(Element::Item(item))
             }
             quicklist_node::PACKED => {
-                let (_, node) = self.listpack()?;
+                let node = self.listpack("Listpack")?;
                 if node.is_empty() {
-                    return Ok(false);
+                    return Ok(());
                 }
                 visitor.element(Element::Node(node))
             }
-            unknown => return self.input.corrupt(format!("unknown container {unknown} of a list node")),
+            unknown => {
+                let reason =
+                    format!("Quicklist integrity check failed: unknown container {unknown} of a node");
+                return self.input.corrupt(reason);
+            }
         };
-        outcome.map(|()| true).map_err(|refusal| self.refused(refusal))
+        outcome.map_err(|refusal| self.refused(refusal))
     }
 
-    /// A listpack, checked, and where its string begins.
-    fn listpack(&mut self) -> Result<(u64, Listpack), RdbError> {
+    /// A listpack, checked from end to end; `what` it holds.
+    fn listpack(&mut self, what: &str) -> Result<Listpack, RdbError> {
         let at = self.input.offset();
-        let bytes = self.input.owned()?;
-        let listpack = Listpack::from_bytes(bytes)
-            .map_err(|error| RdbError::Corrupt { offset: at, reason: error.to_string().into() })?;
-        Ok((at, listpack))
+        Listpack::from_bytes(self.input.owned()?).map_err(|error| unsound(at, what, error))
     }
 
     /// Reads a collection that is one string.
@@ -203,16 +203,16 @@ impl<S: Source> RdbDecoder<S> {
             value_type::SET_LISTPACK => return self.set_listpack(visitor),
             value_type::SET_INTSET => {
                 let at = self.input.offset();
-                let set = Intset::from_bytes(self.input.owned()?)
-                    .map_err(|error| RdbError::Corrupt { offset: at, reason: error.to_string().into() })?;
+                let set =
+                    Intset::from_bytes(self.input.owned()?).map_err(|error| unsound(at, "Intset", error))?;
                 (!set.is_empty()).then_some(Packed::Set(set))
             }
             value_type::HASH_LISTPACK => {
-                let (_, pairs) = self.listpack()?;
+                let pairs = self.listpack("Hash listpack")?;
                 (!pairs.is_empty()).then_some(Packed::Hash(pairs))
             }
             value_type::ZSET_LISTPACK => {
-                let (_, pairs) = self.listpack()?;
+                let pairs = self.listpack("Zset listpack")?;
                 (!pairs.is_empty()).then_some(Packed::ZSet(pairs))
             }
             refused => return self.refuse(refused),
@@ -251,6 +251,7 @@ impl<S: Source> RdbDecoder<S> {
     fn tell<'a, V: RdbVisitor>(
         &self,
         visitor: &mut V,
+        what: &str,
         kind: Kind,
         count: usize,
         elements: impl FnOnce(&mut V) -> Result<(), Refusal> + 'a,
@@ -261,14 +262,14 @@ impl<S: Source> RdbDecoder<S> {
         }
         let told = visitor.begin(&self.describe(&self.key), kind, count as u64);
         let told = told.and_then(|()| elements(visitor)).and_then(|()| visitor.end());
-        told.map_err(|refusal| self.refused(refusal))
+        told.map_err(|refusal| self.refused(format!("{what} integrity check failed: {refusal}").into()))
     }
 
     fn zipmap(&mut self, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
         let at = self.input.offset();
         let bytes = self.input.owned()?;
-        let zipmap = Zipmap::parse(&bytes).map_err(|damage| damaged(at, damage))?;
-        self.tell(visitor, Kind::Hash, zipmap.len(), |visitor| {
+        let zipmap = Zipmap::parse(&bytes).map_err(|damage| unsound(at, "Zipmap", damage))?;
+        self.tell(visitor, "Zipmap", Kind::Hash, zipmap.len(), |visitor| {
             zipmap.iter().try_for_each(|(field, value)| visitor.element(Element::Field(field, value)))
         })
     }
@@ -276,19 +277,24 @@ impl<S: Source> RdbDecoder<S> {
     fn ziplist(&mut self, kind: u8, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
         let at = self.input.offset();
         let bytes = self.input.owned()?;
-        let ziplist = Ziplist::parse(&bytes).map_err(|damage| damaged(at, damage))?;
+        let what = match kind {
+            value_type::LIST_ZIPLIST => "List ziplist",
+            value_type::HASH_ZIPLIST => "Hash ziplist",
+            _ => "Zset ziplist",
+        };
+        let ziplist = Ziplist::parse(&bytes).map_err(|damage| unsound(at, what, damage))?;
         let (mut print, mut print_value) = (itoa::Buffer::new(), itoa::Buffer::new());
         let mut items = ziplist.iter();
         if kind == value_type::LIST_ZIPLIST {
-            return self.tell(visitor, Kind::List, ziplist.len(), |visitor| {
+            return self.tell(visitor, what, Kind::List, ziplist.len(), |visitor| {
                 items.try_for_each(|item| visitor.element(Element::Item(text_of(item, &mut print))))
             });
         }
         if !ziplist.len().is_multiple_of(2) {
-            return Err(damaged(at, Damage::new(0, "ziplist of pairs with an odd count")));
+            return Err(unsound(at, what, Damage::new(0, "ziplist of pairs with an odd count")));
         }
         if kind == value_type::HASH_ZIPLIST {
-            return self.tell(visitor, Kind::Hash, ziplist.len() / 2, |visitor| {
+            return self.tell(visitor, what, Kind::Hash, ziplist.len() / 2, |visitor| {
                 while let (Some(field), Some(value)) = (items.next(), items.next()) {
                     let (field, value) = (text_of(field, &mut print), text_of(value, &mut print_value));
                     visitor.element(Element::Field(field, value))?;
@@ -301,9 +307,9 @@ impl<S: Source> RdbDecoder<S> {
             Item::Bytes(text) => sluice_engine::num::parse_f64(text).filter(|score| !score.is_nan()),
         };
         if ziplist.iter().skip(1).step_by(2).any(|score| score_of(score).is_none()) {
-            return Err(damaged(at, Damage::new(0, "ziplist with a score that is not a number")));
+            return Err(unsound(at, what, Damage::new(0, "ziplist with a score that is not a number")));
         }
-        self.tell(visitor, Kind::ZSet, ziplist.len() / 2, |visitor| {
+        self.tell(visitor, what, Kind::ZSet, ziplist.len() / 2, |visitor| {
             while let (Some(member), Some(score)) = (items.next(), items.next().and_then(score_of)) {
                 visitor.element(Element::Scored(text_of(member, &mut print), score))?;
             }
@@ -312,14 +318,19 @@ impl<S: Source> RdbDecoder<S> {
     }
 
     fn set_listpack(&mut self, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
-        let (_, members) = self.listpack()?;
+        let members = self.listpack("Set listpack")?;
         let mut print = itoa::Buffer::new();
-        self.tell(visitor, Kind::Set, members.len(), |visitor| {
+        self.tell(visitor, "Set listpack", Kind::Set, members.len(), |visitor| {
             members
                 .iter()
                 .try_for_each(|member| visitor.element(Element::Member(member.as_bytes(&mut print))))
         })
     }
+}
+
+/// An error in the words Redis logs it with, which operators and its test suite look for.
+fn unsound(offset: u64, what: &str, why: impl std::fmt::Display) -> RdbError {
+    RdbError::Corrupt { offset, reason: format!("{what} integrity check failed: {why}").into() }
 }
 
 fn text_of<'a>(item: Item<'a>, print: &'a mut itoa::Buffer) -> &'a [u8] {

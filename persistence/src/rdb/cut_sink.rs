@@ -30,15 +30,62 @@ impl RdbEncoder {
         }
     }
 
-    fn packed(&mut self, meta: &EntryMeta<'_>, value_type: u8, bytes: &[u8]) {
-        self.head(meta, value_type);
-        self.string(bytes);
-    }
-
-    fn table(&mut self, meta: &EntryMeta<'_>, value_type: u8, table: &Table) {
-        self.head(meta, value_type);
+    fn table(&mut self, table: &Table) {
         self.length(table.len() as u64);
         table.iter().for_each(|element| self.table_element(element));
+    }
+
+    /// A whole value behind its `head`, which is given the byte of its type.
+    #[inline]
+    pub(super) fn value(&mut self, value: ValueView<'_>, head: impl Fn(&mut Self, u8)) {
+        match value {
+            ValueView::Str(string) => {
+                head(self, value_type::STRING);
+                self.string(string);
+            }
+            ValueView::Int(value) => {
+                head(self, value_type::STRING);
+                self.int(value);
+            }
+            ValueView::List(list) => {
+                head(self, value_type::LIST_QUICKLIST_2);
+                self.length(list.node_count() as u64);
+                list.nodes().for_each(|node| self.node(node));
+            }
+            ValueView::Hash(hash) => match (hash.listpack(), hash.table()) {
+                (Some(pairs), _) => {
+                    head(self, value_type::HASH_LISTPACK);
+                    self.string(pairs.as_bytes());
+                }
+                (None, Some(table)) => {
+                    head(self, value_type::HASH);
+                    self.table(table);
+                }
+                (None, None) => debug_assert!(false, "a hash in an encoding unknown here"),
+            },
+            ValueView::Set(set) => match (set.intset(), set.table()) {
+                (Some(members), _) => {
+                    head(self, value_type::SET_INTSET);
+                    self.string(members.as_bytes());
+                }
+                (None, Some(table)) => {
+                    head(self, value_type::SET);
+                    self.table(table);
+                }
+                (None, None) => debug_assert!(false, "a set in an encoding unknown here"),
+            },
+            ValueView::ZSet(zset) => match (zset.listpack(), zset.table()) {
+                (Some(pairs), _) => {
+                    head(self, value_type::ZSET_LISTPACK);
+                    self.string(pairs.as_bytes());
+                }
+                (None, Some(table)) => {
+                    head(self, value_type::ZSET_2);
+                    self.table(table);
+                }
+                (None, None) => debug_assert!(false, "a sorted set in an encoding unknown here"),
+            },
+        }
     }
 
     #[inline]
@@ -57,36 +104,7 @@ impl RdbEncoder {
 impl CutSink for RdbEncoder {
     #[inline]
     fn entry(&mut self, meta: &EntryMeta<'_>, value: ValueView<'_>) {
-        match value {
-            ValueView::Str(string) => {
-                self.head(meta, value_type::STRING);
-                self.string(string);
-            }
-            ValueView::Int(value) => {
-                self.head(meta, value_type::STRING);
-                self.int(value);
-            }
-            ValueView::List(list) => {
-                self.head(meta, value_type::LIST_QUICKLIST_2);
-                self.length(list.node_count() as u64);
-                list.nodes().for_each(|node| self.node(node));
-            }
-            ValueView::Hash(hash) => match (hash.listpack(), hash.table()) {
-                (Some(pairs), _) => self.packed(meta, value_type::HASH_LISTPACK, pairs.as_bytes()),
-                (None, Some(table)) => self.table(meta, value_type::HASH, table),
-                (None, None) => debug_assert!(false, "a hash in an encoding unknown here"),
-            },
-            ValueView::Set(set) => match (set.intset(), set.table()) {
-                (Some(members), _) => self.packed(meta, value_type::SET_INTSET, members.as_bytes()),
-                (None, Some(table)) => self.table(meta, value_type::SET, table),
-                (None, None) => debug_assert!(false, "a set in an encoding unknown here"),
-            },
-            ValueView::ZSet(zset) => match (zset.listpack(), zset.table()) {
-                (Some(pairs), _) => self.packed(meta, value_type::ZSET_LISTPACK, pairs.as_bytes()),
-                (None, Some(table)) => self.table(meta, value_type::ZSET_2, table),
-                (None, None) => debug_assert!(false, "a sorted set in an encoding unknown here"),
-            },
-        }
+        self.value(value, |encoder, value_type| encoder.head(meta, value_type));
     }
 
     fn begin_huge(&mut self, meta: &EntryMeta<'_>, kind: HugeKind, count: u64) {

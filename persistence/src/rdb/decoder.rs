@@ -237,6 +237,23 @@ impl<S: Source> RdbDecoder<S> {
         Ok(Step::More)
     }
 
+    /// Reads one value without a key: a byte of type, then the value, all of it at hand. The visitor is told of a key
+    /// without a name.
+    pub(super) fn object(&mut self, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
+        let kind = self.input.byte()?;
+        if kind == value_type::STRING {
+            return self.string(&Text::Scratch(0..0), visitor);
+        }
+        let mut collection = self.value(kind, visitor)?;
+        while !collection.is_done() {
+            if self.elements(&mut collection, visitor)? == Step::Starved {
+                let offset = self.offset();
+                return Err(RdbError::Truncated { offset, end: offset, needed: 1 });
+            }
+        }
+        Ok(())
+    }
+
     #[inline]
     fn string(&mut self, name: &Text, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
         let value = self.input.string_value(&mut self.scratch)?;

@@ -123,6 +123,20 @@ impl RdbEncoder {
         encoder
     }
 
+    /// An encoder of single values: no header, no keys.
+    pub(super) fn bare(compression: bool) -> Self {
+        Self {
+            buffer: Vec::new(),
+            db: None,
+            checksum: None,
+            compressor: compression.then(Compressor::new),
+            access: Access::Unsaid,
+            db_sizes: Vec::new(),
+            taken: 0,
+            keys: 0,
+        }
+    }
+
     /// Bytes encoded and not taken.
     #[inline]
     pub fn pending(&self) -> usize {

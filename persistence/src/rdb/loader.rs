@@ -1,14 +1,15 @@
 //! Puts what a decoder reads into an engine.
 
+use super::values::{self, TWICE};
 use super::visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal, Skipped};
 use sluice_engine::load::{ElementBatch, Loader};
-use sluice_engine::value::list::NodeLimit;
-use sluice_engine::value::{Hash, List, Set, Value, ZSet};
+use sluice_engine::value::Value;
 
 /// Keys a stream may make us prepare room for in one database: a count in a stream is only a claim.
 const RESERVE_MAX: u64 = 1 << 24;
-/// The same for the elements of one collection.
-const RESERVE_ELEMENTS_MAX: u64 = 1 << 20;
+
+/// Collections without elements that the report names.
+const EMPTY_KEYS_NAMED: usize = 10;
 
 /// What a stream said beside its keys, and what was left out of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct LoadReport {
     pub expired: u64,
     /// Collections without elements, left out.
     pub empty: u64,
+    /// Names of the first few of those.
+    pub empty_keys: Vec<Vec<u8>>,
     /// Function libraries left out: this server runs none.
     pub functions: u64,
     /// Names of modules whose data beside the keys was left out.
@@ -64,7 +67,6 @@ struct Building {
     value: Option<Value>,
 }
 
-const TWICE: &str = "a field or member twice";
 const LRU_MASK: u32 = (1 << 24) - 1;
 
 impl<'a> EngineVisitor<'a> {
@@ -164,7 +166,12 @@ impl RdbVisitor for EngineVisitor<'_> {
         match what {
             Skipped::Function => self.report.functions += 1,
             Skipped::ModuleAux(name) => self.report.modules.push(name),
-            Skipped::Empty(_) => self.report.empty += 1,
+            Skipped::Empty(key) => {
+                self.report.empty += 1;
+                if self.report.empty_keys.len() < EMPTY_KEYS_NAMED {
+                    self.report.empty_keys.push(key.to_vec());
+                }
+            }
         }
     }
 
@@ -236,86 +243,13 @@ impl RdbVisitor for EngineVisitor<'_> {
                 if !values::complete(&mut value, &mut self.waiting) {
                     return Err(TWICE.into());
                 }
+                if value.is_empty() {
+                    self.skipped(Skipped::Empty(&key));
+                    return Ok(());
+                }
                 let taken = self.loader.value(db, &key, value, expire_at_ms, lru);
                 self.taken(db, taken)
             }
-        }
-    }
-}
-
-/// The engine's collections, from what a stream tells.
-mod values {
-    use super::*;
-    use sluice_engine::config::Limits;
-
-    /// An empty collection, large from the beginning if `count` says that it will be. The count may lie: it
-    /// makes the engine reserve a bounded room at most.
-    pub(super) fn empty(kind: Kind, count: u64, limits: &Limits) -> Value {
-        let count = count.min(RESERVE_ELEMENTS_MAX) as usize;
-        match kind {
-            Kind::List => Value::List(List::new()),
-            Kind::Hash if count > limits.hash().entries => Value::Hash(Hash::with_capacity(count)),
-            Kind::Hash => Value::Hash(Hash::new()),
-            Kind::Set if count > limits.intset() => Value::Set(Set::with_capacity(count)),
-            Kind::Set => Value::Set(Set::new()),
-            Kind::ZSet => Value::ZSet(ZSet::with_capacity(count, limits.zset())),
-        }
-    }
-
-    /// Adds one element; false if its field or member was there, or it does not belong in the value.
-    #[inline]
-    pub(super) fn add(
-        value: &mut Value,
-        element: Element<'_>,
-        limits: &Limits,
-        waiting: &mut ElementBatch,
-    ) -> bool {
-        match (value, element) {
-            (Value::List(list), Element::Item(item)) => {
-                list.push_back(item, NodeLimit::from_config(limits.list()));
-                true
-            }
-            (Value::List(list), Element::Node(node)) => {
-                list.push_packed_node(node, NodeLimit::from_config(limits.list()));
-                true
-            }
-            (Value::Hash(hash), Element::Field(field, value)) => match hash.table_mut() {
-                Some(table) => waiting.field(table, field, value),
-                None => hash.set(field, value, limits.hash()),
-            },
-            (Value::Set(set), Element::Member(member)) => match set.table_mut() {
-                Some(table) => waiting.member(table, member),
-                None => set.add(member, limits.intset()),
-            },
-            (Value::ZSet(zset), Element::Scored(member, score)) => {
-                zset.insert_new(member, score, limits.zset())
-            }
-            _ => false,
-        }
-    }
-
-    /// Puts in what waits; false if something was there twice.
-    pub(super) fn complete(value: &mut Value, waiting: &mut ElementBatch) -> bool {
-        let table = match value {
-            Value::Hash(hash) => hash.table_mut(),
-            Value::Set(set) => set.table_mut(),
-            Value::List(_) | Value::ZSet(_) => None,
-        };
-        table.is_none_or(|table| waiting.flush(table))
-    }
-
-    /// Takes a packed collection as it stands, if it is within the thresholds.
-    pub(super) fn from_packed(packed: Packed, limits: &Limits) -> Result<Value, Refusal> {
-        match packed {
-            Packed::Hash(pairs) => match Hash::from_listpack(pairs, limits.hash()) {
-                Ok(hash) => Ok(Value::Hash(hash)),
-                Err(error) => Err(error.to_string().into()),
-            },
-            Packed::Set(members) => Ok(Value::Set(Set::from_intset(members, limits.intset()))),
-            Packed::ZSet(pairs) => match ZSet::from_listpack(pairs, limits.zset()) {
-                Ok(zset) => Ok(Value::ZSet(zset)),
-                Err(error) => Err(error.to_string().into()),
-            },
         }
     }
 }

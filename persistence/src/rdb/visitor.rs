@@ -101,6 +101,6 @@ pub trait RdbVisitor {
     /// The next element of the collection begun.
     fn element(&mut self, element: Element<'_>) -> Result<(), Refusal>;
 
-    /// The collection begun is complete.
+    /// The collection begun is complete. A list may have had no element: it counts as empty.
     fn end(&mut self) -> Result<(), Refusal>;
 }

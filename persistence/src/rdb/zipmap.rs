@@ -24,7 +24,11 @@ fn length(bytes: &[u8], at: usize) -> Result<(usize, usize), Damage> {
         END => Err(Damage::new(at, "zipmap field without a value")),
         WIDE => {
             let len = bytes.get(at + 1..).and_then(|rest| rest.first_chunk()).ok_or(damage)?;
-            Ok((u32::from_le_bytes(*len) as usize, at + 5))
+            let len = u32::from_le_bytes(*len) as usize;
+            if len < usize::from(WIDE) {
+                return Err(Damage::new(at, "zipmap length in more bytes than it needs"));
+            }
+            Ok((len, at + 5))
         }
         len => Ok((usize::from(len), at + 1)),
     }

@@ -147,6 +147,11 @@ impl<S: Storage> Faulty<S> {
         lock(&self.state).crashed = true;
     }
 
+    /// Whether the machine has stopped.
+    pub fn crashed(&self) -> bool {
+        lock(&self.state).crashed
+    }
+
     /// Starts the machine again with what is durable, and no further faults.
     pub fn restart(&self) -> io::Result<()> {
         let mut state = lock(&self.state);

@@ -3,7 +3,7 @@
 //! [`Storage`] is the handful of file operations the RDB and AOF writers need and no more, so that a new
 //! backend is an afternoon's work. There are: [`Disk`] is the file system, read through memory maps;
 //! [`Throttled`] puts a byte rate and a latency on any other (to measure a slow disk on a fast one);
-//! [`Paced`] keeps writers within a budget; [`Faulty`] fails, tears writes and forgets what was not synced; [`Memory`] is for tests.
+//! [`Paced`] keeps writers within a budget; [`Faulty`] fails, tears writes and forgets what was not synced, and [`PowerCut`] does so to a whole process; [`Memory`] is for tests.
 //! [`AtomicFile`], built on the trait alone, is how every complete file is written.
 //!
 //! Durability follows POSIX: bytes last once the file was synced, names once their folder was.
@@ -13,6 +13,7 @@ mod budget;
 mod disk;
 mod faulty;
 mod memory;
+mod power_cut;
 mod throttled;
 
 pub use atomic::AtomicFile;
@@ -20,6 +21,7 @@ pub use budget::{Budget, Paced};
 pub use disk::Disk;
 pub use faulty::{Faults, Faulty};
 pub use memory::Memory;
+pub use power_cut::PowerCut;
 pub use throttled::{Throttle, Throttled};
 
 use std::fmt;

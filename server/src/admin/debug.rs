@@ -86,7 +86,11 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
             out.ok();
         }
         // Nodes are split by list-max-listpack-size alone, and there is no cron to pause.
-        (b"quicklist-packed-threshold" | b"pause-cron" | b"set-skip-checksum-validation", [_]) => out.ok(),
+        (b"quicklist-packed-threshold" | b"pause-cron", [_]) => out.ok(),
+        (b"set-skip-checksum-validation", [skip]) => {
+            crate::dump::skip_checksum(*skip != b"0");
+            out.ok();
+        }
         (b"segfault" | b"panic" | b"assert", []) => std::process::abort(),
         (_, _) => {
             return Err(format!(
@@ -270,6 +274,8 @@ const HELP: &[&str] = &[
     "    Setting it to 0 disables expiring keys in background when they are not",
     "    accessed (otherwise the Redis behavior). Setting it to 1 reenables back the",
     "    default.",
+    "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+    "    Setting it to 1 makes RESTORE take payloads with a wrong checksum.",
     "SLEEP <seconds>",
     "    Stop the server for <seconds>. Decimals allowed.",
 ];

@@ -28,6 +28,8 @@ const BUSY_LIFE: Duration = Duration::from_millis(60);
 const LOADING_LIFE: Duration = Duration::from_millis(60);
 /// A save point of one second is waited for.
 const SAVE_POINT_LIFE: Duration = Duration::from_millis(2500);
+/// A power cut that has not come by then is replaced by a kill.
+const POWERED: Duration = Duration::from_secs(2);
 /// No disturbance is waited for longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -77,7 +79,7 @@ fn run_in_folder(mode: &Mode, plan: &Plan, seed: u64, kills: u32, random: &mut R
             tally.kills += 1;
             tally.kills_loading += 1;
         }
-        let server = start.clone().up();
+        let mut server = start.clone().up();
         let mut client = server.client();
         let good = check(&mut client, &mut histories, &floors, After::Restart, tally).is_some();
         if !good || !ballast.settle(&mut client, mode, tally) {
@@ -88,11 +90,27 @@ fn run_in_folder(mode: &Mode, plan: &Plan, seed: u64, kills: u32, random: &mut R
         if tally.kills >= end {
             return;
         }
+        if mode.power > 0 {
+            // A cut of the checked server's power might come before the check: it is started anew.
+            server.kill();
+            let (at, seed) = (1 + random.below(mode.power), random.below(1 << 40));
+            let doomed =
+                start.clone().and(&format!("--storage-power-cut-at {at} --storage-power-cut-seed {seed}"));
+            match doomed.try_up() {
+                Ok(up) => server = up,
+                Err(_) => {
+                    tally.kills += 1;
+                    tally.kills_loading += 1;
+                    floors = histories.iter().map(|h| h.from).collect();
+                    continue;
+                }
+            }
+        }
         // What was recovered came from files that are still there.
         let promised: Floors = Arc::new(Mutex::new(histories.iter().map(|h| h.from).collect()));
         let writers = Writers::start(server.port, histories, Duration::ZERO, random);
         let watch = Watch::start(mode, &server, &writers.shared, &promised);
-        let busy = wait_for_the_moment(mode, &watch, replica.as_ref(), &server, random);
+        let busy = wait_for_the_moment(mode, &watch, replica.as_ref(), &mut server, random);
         server.kill();
         tally.kills += 1;
         tally.kills_busy += u32::from(busy);
@@ -113,9 +131,16 @@ fn wait_for_the_moment(
     mode: &Mode,
     watch: &Watch,
     replica: Option<&Server>,
-    server: &Server,
+    server: &mut Server,
     random: &mut Random,
 ) -> bool {
+    if mode.power > 0 {
+        let deadline = Instant::now() + POWERED;
+        while server.ended().is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        return watch.busy();
+    }
     if let Some(replica) = replica {
         let mut client = replica.client();
         client.say("REPLICAOF NO ONE");

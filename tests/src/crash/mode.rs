@@ -68,10 +68,21 @@ pub struct Mode {
     pub shape: Shape,
     /// One kill in so many comes while the server loads, 0 for none.
     pub kill_loading: u64,
+    /// Not killed, but cut off from power (`storage-power-cut-at`) within so many operations on files, 0 for kills:
+    /// what was not synced is then lost.
+    pub power: u64,
 }
 
 const fn mode(name: &'static str, options: &'static str, promise: Promise) -> Mode {
-    Mode { name, options, promise, disturbance: Disturbance::None, shape: Shape::Alone, kill_loading: 0 }
+    Mode {
+        name,
+        options,
+        promise,
+        disturbance: Disturbance::None,
+        shape: Shape::Alone,
+        kill_loading: 0,
+        power: 0,
+    }
 }
 
 impl Mode {
@@ -82,6 +93,11 @@ impl Mode {
 
     const fn of(mut self, shape: Shape) -> Mode {
         self.shape = shape;
+        self
+    }
+
+    const fn power(mut self, operations: u64) -> Mode {
+        self.power = operations;
         self
     }
 
@@ -108,6 +124,8 @@ pub const MODES: &[Mode] = &[
         Promise::Moment,
     )
     .of(Shape::Replica),
+    mode("power-rdb", "", Promise::Saved).with(Disturbance::Bgsave).power(60),
+    mode("power-rdb-save", "", Promise::Saved).with(Disturbance::Save).power(60),
     mode("replica-socket", "--repl-diskless-load swapdb --save 1 1", Promise::Moment).of(Shape::Replica),
 ];
 

@@ -36,6 +36,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) started: Instant,
     /// The port that is bound.
     pub(crate) port: u16,
+    /// Connections MIGRATE keeps.
+    pub(crate) migrate_sockets: usize,
     /// Loading and saving.
     pub(crate) persistence: PersistenceInfo,
     /// Role, replicas, backlog.

@@ -94,7 +94,7 @@ pub(super) fn stats(s: &Sources<'_>, t: &mut Text) {
     // There is no fork: a snapshot is a cut.
     t.field("latest_fork_usec", 0);
     t.field("total_forks", 0);
-    t.field("migrate_cached_sockets", 0);
+    t.field("migrate_cached_sockets", s.migrate_sockets);
     t.field("slave_expires_tracked_keys", 0);
     for name in ["hits", "misses", "key_hits", "key_misses"] {
         t.field(&format!("active_defrag_{name}"), 0);

@@ -1,0 +1,168 @@
+//! DUMP and RESTORE. Their rows run inside the engine, under the lock of their key, so that they work in MULTI, in a
+//! primary's stream and in a log that is read back; the format is the persistence crate's.
+//!
+//! A payload is always checked from end to end, whatever `sanitize-dump-payload` says: it costs little here, and no
+//! later command has to mistrust what it finds.
+
+use crate::config::Config;
+use sluice_engine::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
+use sluice_engine::keyspace::Ctx;
+use sluice_engine::num::parse_i64;
+use sluice_engine::value::ValueView;
+use sluice_persistence::rdb::{RestoreError, dump as encode, restore as decode};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The engine calls a row without saying for which server, so what these two rows must know of the configuration is
+/// kept here. It only decides about form (compression) and, for tests, whether a checksum is compared.
+static COMPRESS: AtomicBool = AtomicBool::new(true);
+static SKIP_CHECKSUM: AtomicBool = AtomicBool::new(false);
+
+/// Follows the configuration.
+pub(crate) fn follow(config: &Config) {
+    COMPRESS.store(config.rdbcompression, Ordering::Relaxed);
+}
+
+/// DEBUG SET-SKIP-CHECKSUM-VALIDATION.
+pub(crate) fn skip_checksum(skip: bool) {
+    SKIP_CHECKSUM.store(skip, Ordering::Relaxed);
+}
+
+/// Rows for the engine's command table.
+pub(crate) static ROWS: &[Command] = &[
+    Command {
+        categories: "keyspace",
+        ..Command::row(
+            "dump",
+            2,
+            Flags::READONLY,
+            KeySpec::ONE,
+            "generic",
+            "2.6.0",
+            "Return a serialized version of the value stored at the specified key.",
+            Run::Keys(dump),
+        )
+    },
+    Command {
+        categories: "keyspace dangerous",
+        ..Command::row(
+            "restore",
+            -4,
+            Flags::WRITE_OOM,
+            KeySpec::ONE,
+            "generic",
+            "2.6.0",
+            "Create a key using the provided serialized value, previously obtained using DUMP.",
+            Run::Keys(restore),
+        )
+    },
+];
+
+fn dump(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    match cx.keys.find(a[1]).and_then(ValueView::of) {
+        Some(value) => {
+            let payload = encode(value, COMPRESS.load(Ordering::Relaxed));
+            cx.out.bulk(&payload);
+        }
+        None => cx.out.null(),
+    }
+    Ok(())
+}
+
+/// The options of RESTORE.
+#[derive(Default)]
+struct Options {
+    replace: bool,
+    absolute: bool,
+    idle: Option<i64>,
+    freq: Option<i64>,
+}
+
+fn options(a: &[&[u8]]) -> Result<Options, CmdError> {
+    let mut found = Options::default();
+    let mut words = a.iter();
+    while let Some(word) = words.next() {
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        if is("replace") {
+            found.replace = true;
+        } else if is("absttl") {
+            found.absolute = true;
+        } else if is("idletime") && found.freq.is_none() && !words.as_slice().is_empty() {
+            let idle = words.next().and_then(|w| parse_i64(w)).ok_or(CmdError::NOT_INT)?;
+            if idle < 0 {
+                return Err(CmdError::text("ERR Invalid IDLETIME value, must be >= 0"));
+            }
+            found.idle = Some(idle);
+        } else if is("freq") && found.idle.is_none() && !words.as_slice().is_empty() {
+            let freq = words.next().and_then(|w| parse_i64(w)).ok_or(CmdError::NOT_INT)?;
+            if !(0..=255).contains(&freq) {
+                return Err(CmdError::text("ERR Invalid FREQ value, must be >= 0 and <= 255"));
+            }
+            found.freq = Some(freq);
+        } else {
+            return Err(CmdError::SYNTAX);
+        }
+    }
+    Ok(found)
+}
+
+/// Bits of the LRU clock, which counts seconds.
+const LRU_MASK: i64 = (1 << 24) - 1;
+
+fn restore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    let options = options(&a[4..])?;
+    let (key, payload) = (a[1], a[3]);
+    if !options.replace && cx.keys.live(key) {
+        return Err(CmdError::text("BUSYKEY Target key name already exists."));
+    }
+    let ttl = parse_i64(a[2]).ok_or(CmdError::NOT_INT)?;
+    if ttl < 0 {
+        return Err(CmdError::text("ERR Invalid TTL value, must be >= 0"));
+    }
+    let value = decode(payload, cx.keys.limits(), !SKIP_CHECKSUM.load(Ordering::Relaxed)).map_err(refusal)?;
+    let replaced = options.replace && cx.keys.unlink(key);
+    let at = match (ttl, options.absolute) {
+        (0, _) => None,
+        (ttl, true) => Some(ttl),
+        (ttl, false) => Some(ttl.saturating_add(cx.keys.now)),
+    };
+    if at.is_some_and(|at| cx.keys.is_past(at)) {
+        if replaced {
+            cx.changed(key);
+            cx.propagate(&[b"DEL", key]);
+        }
+        cx.out.ok();
+        return Ok(());
+    }
+    let mut entry = value.into_entry(key, at);
+    let clock = cx.keys.now / 1000;
+    let access = options.freq.unwrap_or(clock.saturating_sub(options.idle.unwrap_or(0)));
+    entry.as_mut().set_lru((access & LRU_MASK) as u32);
+    let db = cx.keys.db;
+    cx.keys.place(db, key, entry, at);
+    cx.changed(key);
+    if let Some(at) = at.filter(|_| !options.absolute) {
+        // What is logged must mean the same whenever it is read.
+        let at = at.to_string();
+        let mut words = a.to_vec();
+        words[2] = at.as_bytes();
+        words.push(b"ABSTTL");
+        cx.propagate(&words);
+    }
+    cx.out.ok();
+    Ok(())
+}
+
+/// Says in the log what is wrong, and to the client as much as Redis does, or why a value of a kind not known here
+/// cannot be had.
+fn refusal(error: RestoreError) -> CmdError {
+    if matches!(error, RestoreError::Footer) {
+        return CmdError::text("ERR DUMP payload version or checksum are wrong");
+    }
+    crate::log!(Verbose, "Internal error in RDB reading offset 0, RESTORE -> {error}");
+    match error {
+        RestoreError::Value(sluice_persistence::rdb::RdbError::Unsupported { what, .. }) => {
+            format!("ERR Bad data format: {what} is not supported by this server").into()
+        }
+        _ => CmdError::text("ERR Bad data format"),
+    }
+}

@@ -1,0 +1,52 @@
+//! Files: loaded into an engine or refused, and what was loaded is saved and loaded again as the same.
+
+use sluice_engine::Engine;
+use sluice_persistence::storage::{Memory, Storage};
+use sluice_persistence::{Error, LoadOptions, SaveOptions, load, save};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A small engine: it is made anew for each input.
+pub(super) fn engine() -> Engine {
+    Engine::builder().shards(1).databases(4).build()
+}
+
+fn load_bytes(bytes: &[u8], checksum: bool) -> Result<Engine, Error> {
+    let (memory, path) = (Memory::new(), Path::new("dump.rdb"));
+    memory.write(path, bytes);
+    let engine = engine();
+    let mut loader = engine.loader();
+    let options = LoadOptions { checksum, ..LoadOptions::default() };
+    load(&mut loader, &memory, path, &options)?;
+    loader.finish();
+    Ok(engine)
+}
+
+fn save_bytes(engine: &Engine) -> Vec<u8> {
+    let (memory, path) = (Memory::new(), Path::new("dump.rdb"));
+    let storage: Arc<dyn Storage> = Arc::new(memory.clone());
+    let options = SaveOptions { used_memory: 1 << 20, ..SaveOptions::default() };
+    save(engine, &storage, path, &options, &mut |_| ControlFlow::Continue(())).expect("memory takes a file");
+    memory.read(path).expect("it was saved")
+}
+
+/// The bytes are an RDB file, whose checksum is not looked at.
+pub(super) fn rdb(input: &[u8]) -> bool {
+    // With the checksum nearly all inputs are refused: that must be as harmless.
+    let _ = load_bytes(input, true);
+    let Ok(engine) = load_bytes(input, false) else { return false };
+    let sizes = engine.db_sizes();
+    let saved = save_bytes(&engine);
+    let again = load_bytes(&saved, true).expect("what was saved loads");
+    assert_eq!(again.db_sizes(), sizes);
+    assert_eq!(save_bytes(&again).len(), saved.len());
+    true
+}
+
+/// The first byte is a value's type, the others the value: an RDB file is put around them.
+pub(super) fn value(input: &[u8]) -> bool {
+    let file =
+        [b"REDIS0011", input.get(..1).unwrap_or_default(), b"\x01k", input.get(1..).unwrap_or_default()];
+    rdb(&[&file.concat()[..], &[0xff, 0, 0, 0, 0, 0, 0, 0, 0]].concat())
+}
