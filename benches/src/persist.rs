@@ -148,7 +148,11 @@ pub(crate) fn run(args: &PersistArgs) -> Result<bool> {
     }
     bench.progress.finish();
     if !report.policies.is_empty() {
-        println!("\nWrites of {} bytes, by fsync policy\n{}", args.size, policy_table(&report.policies).text());
+        println!(
+            "\nWrites of {} bytes, by fsync policy\n{}",
+            args.size,
+            policy_table(&report.policies).text()
+        );
     }
     if !report.work.is_empty() {
         println!("\n{}, served meanwhile\n{}", bench.dataset.describe(), work_table(&report.work).text());
@@ -158,7 +162,10 @@ pub(crate) fn run(args: &PersistArgs) -> Result<bool> {
         .iter()
         .filter_map(|r| Some(format!("{} {} {}: {}", r.server, r.policy, r.clients, r.error.as_ref()?)))
         .chain(
-            report.work.iter().filter_map(|r| Some(format!("{} {}: {}", r.server, r.work, r.error.as_ref()?))),
+            report
+                .work
+                .iter()
+                .filter_map(|r| Some(format!("{} {}: {}", r.server, r.work, r.error.as_ref()?))),
         )
         .collect();
     errors.iter().for_each(|error| println!("{error}"));
@@ -273,9 +280,8 @@ impl Bench<'_> {
         let begun = Instant::now();
         let (outcome, peak) = std::thread::scope(|scope| {
             let watching = scope.spawn(|| watch::peak(account, writes, &stop));
-            let outcome = client
-                .command(&[work.name().as_bytes()])
-                .and_then(|_| self.until_done(work, &mut client));
+            let outcome =
+                client.command(&[work.name().as_bytes()]).and_then(|_| self.until_done(work, &mut client));
             stop.store(true, Ordering::Relaxed);
             (outcome, watching.join())
         });

@@ -119,7 +119,8 @@ pub(crate) fn clock_ticks() -> f64 {
 
 /// Waits up to `timeout_ms` until some of these connections have something to read; says which, by their indices.
 pub(crate) fn wait_readable(streams: &[&std::net::TcpStream], timeout_ms: i32) -> io::Result<Vec<usize>> {
-    let entry = |s: &&std::net::TcpStream| libc::pollfd { fd: s.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let entry =
+        |s: &&std::net::TcpStream| libc::pollfd { fd: s.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     let mut entries: Vec<_> = streams.iter().map(entry).collect();
     // SAFETY: the array is live and its length is passed with it; the descriptors are borrowed for the call.
     let n = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, timeout_ms) };

@@ -48,7 +48,7 @@ pub fn load(
 ) -> Result<LoadStats, Error> {
     let started = Instant::now();
     let file = storage.open(path).map_err(Error::io("opening", path))?;
-    let mut visitor = EngineVisitor::new(loader, options.drop_expired_before);
+    let mut visitor = EngineVisitor::new(loader, options.drop_expired_before).within(file.len());
     let mut decoder = RdbDecoder::with_checksum(FileSource::new(&*file), options.checksum);
     let read = decoder.run(&mut visitor).and_then(|()| {
         let offset = decoder.offset();

@@ -5,8 +5,10 @@ use super::visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal, Skipped};
 use sluice_engine::load::{ElementBatch, Loader};
 use sluice_engine::value::Value;
 
-/// Keys a stream may make us prepare room for in one database: a count in a stream is only a claim.
+/// Keys a stream may make us prepare room for, over all databases: a count in a stream is only a claim.
 const RESERVE_MAX: u64 = 1 << 24;
+/// Bytes of the smallest key there is: type, and lengths of name and value.
+const KEY_BYTES_MIN: u64 = 3;
 
 /// Collections without elements that the report names.
 const EMPTY_KEYS_NAMED: usize = 10;
@@ -50,6 +52,8 @@ pub struct EngineVisitor<'a> {
     drop_expired_before: Option<i64>,
     /// LRU clock of the keys whose last access the stream does not say.
     clock: u32,
+    /// Keys that room may still be reserved for, over all databases: what a stream claims is not what it holds.
+    room: u64,
     report: LoadReport,
     building: Option<Building>,
     /// Elements of a large hash or set that wait to be put in together.
@@ -78,10 +82,17 @@ impl<'a> EngineVisitor<'a> {
             loader,
             drop_expired_before,
             clock,
+            room: RESERVE_MAX,
             report: LoadReport::default(),
             building: None,
             waiting: ElementBatch::default(),
         }
+    }
+
+    /// The stream is so many bytes long: room is reserved for no more keys than they can hold.
+    pub fn within(mut self, bytes: u64) -> Self {
+        self.room = self.room.min(bytes / KEY_BYTES_MIN);
+        self
     }
 
     /// Puts what was read so far into the engine's tables: before anything else looks at them.
@@ -159,7 +170,9 @@ impl RdbVisitor for EngineVisitor<'_> {
     }
 
     fn db_size(&mut self, db: u32, keys: u64, _expiring: u64) {
-        self.loader.reserve(db, keys.min(RESERVE_MAX) as usize);
+        let keys = keys.min(self.room);
+        self.room -= keys;
+        self.loader.reserve(db, keys as usize);
     }
 
     fn skipped(&mut self, what: Skipped<'_>) {

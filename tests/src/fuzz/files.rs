@@ -1,6 +1,9 @@
 //! Files: loaded into an engine or refused, and what was loaded is saved and loaded again as the same.
 
 use sluice_engine::Engine;
+use sluice_engine::entry::Entry;
+use sluice_engine::value::ValueView;
+use sluice_persistence::rdb::{dump as encode, restore};
 use sluice_persistence::storage::{Memory, Storage};
 use sluice_persistence::{Error, LoadOptions, SaveOptions, load, save};
 use std::ops::ControlFlow;
@@ -49,4 +52,19 @@ pub(super) fn value(input: &[u8]) -> bool {
     let file =
         [b"REDIS0011", input.get(..1).unwrap_or_default(), b"\x01k", input.get(1..).unwrap_or_default()];
     rdb(&[&file.concat()[..], &[0xff, 0, 0, 0, 0, 0, 0, 0, 0]].concat())
+}
+
+/// A DUMP payload, whose checksum is not looked at: what is restored dumps to something that restores to the same.
+pub(super) fn dump(input: &[u8]) -> bool {
+    let engine = engine();
+    let restored_from = |payload: &[u8], checked| {
+        restore(payload, engine.limits(), checked).ok().map(|value| value.into_entry(b"k", None))
+    };
+    let payload = |entry: &Entry| encode(ValueView::of(entry.as_ref()).expect("a value"), true);
+    let _ = restored_from(input, true);
+    let Some(entry) = restored_from(input, false) else { return false };
+    let first = payload(&entry);
+    let again = payload(&restored_from(&first, true).expect("what was dumped is restored"));
+    assert_eq!(again.len(), first.len());
+    true
 }

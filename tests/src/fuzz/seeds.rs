@@ -7,6 +7,7 @@ use crate::client::request;
 use crate::data::{Args, every_encoding, writes};
 use sluice_engine::Engine;
 use sluice_engine::encoding::{Intset, Listpack};
+use sluice_persistence::rdb::checksum::Checksum;
 use sluice_persistence::rdb::lzf::Compressor;
 use sluice_persistence::storage::{Memory, Storage};
 use sluice_persistence::{SaveOptions, save};
@@ -101,6 +102,18 @@ pub fn value() -> Vec<Vec<u8>> {
     all.push([&[4, 1][..], b"\x01f\x01v"].concat());
     all.push([&[3, 2][..], b"\x01a\x031.5\x01b\xfe"].concat());
     all
+}
+
+/// DUMP payloads: the same values, with version and checksum behind them.
+pub fn dump() -> Vec<Vec<u8>> {
+    let footed = |mut payload: Vec<u8>| {
+        payload.extend_from_slice(&11u16.to_le_bytes());
+        let mut checksum = Checksum::new();
+        checksum.update(&payload);
+        payload.extend_from_slice(&checksum.value().to_le_bytes());
+        payload
+    };
+    value().into_iter().map(footed).collect()
 }
 
 /// Listpacks of every entry encoding.
