@@ -10,6 +10,7 @@ use crate::cut::{Cut, CutBusy, CutShared};
 use crate::hash::{hash, shard_bits};
 use crate::keyspace::{Ctx, Held, Keys, Shard, ShardStats};
 use crate::log::Log;
+use crate::own_expiry::OwnExpiries;
 use crate::resp::Reply;
 use crate::session::{MAX_QUEUED, Queued, Session, Transaction, Watch};
 use parking_lot::{Mutex, MutexGuard};
@@ -50,6 +51,9 @@ pub(crate) struct Inner {
     pub(crate) preimage_limit: AtomicUsize,
     pub(crate) watchers: AtomicUsize,
     pub(crate) replica: AtomicBool,
+    /// Expired keys stay, although this is no replica.
+    keep_expired: AtomicBool,
+    pub(crate) own_expiries: OwnExpiries,
     pub(crate) changes: AtomicU64,
     /// The shard the active expiry begins at: where it ran out of time.
     expire_shard: AtomicUsize,
@@ -156,6 +160,8 @@ impl EngineBuilder {
                 preimage_limit: AtomicUsize::new(DEFAULT_PREIMAGE_LIMIT),
                 watchers: AtomicUsize::new(0),
                 replica: AtomicBool::new(false),
+                keep_expired: AtomicBool::new(false),
+                own_expiries: OwnExpiries::default(),
                 changes: AtomicU64::new(0),
                 expire_shard: AtomicUsize::new(0),
                 commands,
@@ -243,9 +249,15 @@ impl Engine {
         self.inner.preimage_limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// On a replica, expired keys are hidden but stay until the primary deletes them.
+    /// On a replica, expired keys are hidden but stay until the primary deletes them, and what local clients write is
+    /// not logged: the log is the primary's.
     pub fn set_replica(&self, replica: bool) {
         self.inner.replica.store(replica, Ordering::Release);
+    }
+
+    /// Has expired keys hidden and not deleted, as on a replica, for as long as nothing may change.
+    pub fn set_keep_expired(&self, keep: bool) {
+        self.inner.keep_expired.store(keep, Ordering::Release);
     }
 
     /// Write commands that changed something since the start (`rdb_changes_since_last_save` is a difference).
@@ -345,7 +357,8 @@ impl Engine {
         resp3: bool,
     ) -> Ctx<'a> {
         fx.clear();
-        fx.enabled = !from_primary && self.inner.log.is_active();
+        let replica = self.inner.replica.load(Ordering::Acquire);
+        fx.enabled = !from_primary && !replica && self.inner.log.is_active();
         Ctx {
             keys: Keys {
                 inner: &self.inner,
@@ -354,7 +367,8 @@ impl Engine {
                 db,
                 now,
                 doomed: SmallVec::new(),
-                keep_expired: self.inner.replica.load(Ordering::Acquire),
+                replica,
+                keep_expired: replica || self.inner.keep_expired.load(Ordering::Relaxed),
                 see_expired: from_primary,
             },
             out: Reply::new(out, resp3),
@@ -459,6 +473,9 @@ impl Engine {
         let (db, resp3, from_primary) = (s.db, s.resp3, s.from_primary);
         let mut cx = self.context(&mut s.fx, held, db, from_primary, now, out, resp3);
         let result = f(&mut cx, req.args);
+        if cx.keys.replica && !from_primary && cx.keys.fx.dirty > 0 {
+            self.inner.own_expiries.note(&mut cx, |f| row.command.keys.each(req.args, f), req.args);
+        }
         cx.keys.remove_doomed();
         if !cx.keys.fx.replaced && cx.keys.fx.dirty > 0 && cx.keys.fx.enabled {
             if cx.keys.fx.ops.is_empty() && req.raw.is_some() {
@@ -802,6 +819,9 @@ impl Engine {
                 Ok(())
             }
         };
+        if cx.keys.replica && !s.from_primary && cx.keys.fx.dirty > 0 {
+            self.inner.own_expiries.note(cx, |f| row.command.keys.each(args, f), args);
+        }
         if cx.keys.fx.dirty > 0 {
             self.inner.changes.fetch_add(cx.keys.fx.dirty, Ordering::Relaxed);
             if !cx.keys.fx.replaced {

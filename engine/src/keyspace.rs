@@ -165,6 +165,8 @@ pub struct Keys<'a> {
     pub(crate) doomed: SmallVec<[(u32, Box<[u8]>); 1]>,
     /// Expired keys stay until the primary deletes them: this node is a replica.
     pub(crate) keep_expired: bool,
+    /// This node follows a primary.
+    pub(crate) replica: bool,
     /// Expiry does not hide keys: the command comes from the primary.
     pub(crate) see_expired: bool,
 }

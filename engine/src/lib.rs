@@ -70,6 +70,7 @@ pub mod keyspace;
 pub mod load;
 pub mod log;
 pub mod num;
+mod own_expiry;
 pub mod resp;
 pub mod session;
 pub mod table;

@@ -15,8 +15,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// Bytes allocated at a time for the tail of the log.
+/// Bytes allocated at a time for the tail of the log, at most.
 pub const LOG_CHUNK: usize = 64 << 10;
+
+/// The same where the backlog is small.
+const LOG_CHUNK_LEAST: usize = 4 << 10;
 
 /// Error: the wanted offset is not in the log (any more, or not yet).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -85,10 +88,15 @@ impl Inner {
         self.chunks.front().map_or(self.tail_start, |c| c.start)
     }
 
+    /// Bytes allocated at a time: a small backlog is kept in small pieces, so that little more than it is kept.
+    fn chunk(&self) -> usize {
+        (self.backlog / 4).clamp(LOG_CHUNK_LEAST, LOG_CHUNK)
+    }
+
     fn room(&mut self, n: usize) {
         if self.tail.capacity() - self.tail.len() < n {
             self.seal();
-            self.tail = BytesMut::with_capacity(n.max(LOG_CHUNK));
+            self.tail = BytesMut::with_capacity(n.max(self.chunk()));
         }
     }
 
@@ -102,11 +110,14 @@ impl Inner {
         }
     }
 
+    /// The first offset that is to be kept.
+    fn wanted(&self) -> u64 {
+        let backlog = self.end().saturating_sub(self.backlog as u64);
+        self.readers.iter().map(|(_, at)| *at).fold(backlog, u64::min)
+    }
+
     fn trim(&mut self) {
-        let mut keep = self.end().saturating_sub(self.backlog as u64);
-        for (_, at) in &self.readers {
-            keep = keep.min(*at);
-        }
+        let keep = self.wanted();
         while let Some(c) = self.chunks.front() {
             if c.start + c.data.len() as u64 > keep {
                 break;
@@ -149,10 +160,16 @@ impl Log {
         self.inner.lock().start()
     }
 
-    /// The first offset inside the configured backlog size (chunks may hold a little more).
+    /// The first offset inside the configured backlog size, or the slowest reader's where that is further back: what
+    /// is there for a partial sync (chunks may hold a little more).
     pub fn backlog_start(&self) -> u64 {
         let i = self.inner.lock();
-        i.start().max(i.end().saturating_sub(i.backlog as u64))
+        i.start().max(i.wanted())
+    }
+
+    /// Does anybody hold a cursor?
+    pub fn followed(&self) -> bool {
+        !self.inner.lock().readers.is_empty()
     }
 
     /// Are effects recorded?
@@ -214,6 +231,12 @@ impl Log {
     pub fn held_bytes(&self) -> usize {
         let i = self.inner.lock();
         (i.end() - i.start()) as usize
+    }
+
+    /// Bytes of memory the held history takes, room for what comes next included.
+    pub fn memory(&self) -> usize {
+        let i = self.inner.lock();
+        (i.tail_start - i.start()) as usize + i.tail.capacity()
     }
 
     /// Sets the function called when something was appended while a reader waits. It must be quick: it runs with

@@ -82,6 +82,12 @@ impl Session {
         self.transaction.as_ref().map_or(-1, |t| t.queued.len() as i64)
     }
 
+    /// Has MULTI queued a command that writes?
+    pub fn queued_a_write(&self) -> bool {
+        let writes = |q: &Queued| q.command.flags.contains(crate::command::Flags::WRITE);
+        self.transaction.as_ref().is_some_and(|t| t.queued.iter().any(writes))
+    }
+
     /// Number of watched keys.
     pub fn watching(&self) -> usize {
         self.watches.len()

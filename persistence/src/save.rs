@@ -169,11 +169,14 @@ pub(crate) fn write_cut(
             stats.keys = encoder.keys();
             stats.bytes = encoder.bytes();
             stats.elapsed = started.elapsed();
-            if to_writer.send(chunk).is_err() || step == Step::Done {
+            if to_writer.send(chunk).is_err() {
                 return Ok(());
             }
             if progress(&stats).is_break() {
                 return Err(Error::Stopped);
+            }
+            if step == Step::Done {
+                return Ok(());
             }
         };
         let outcome = encode();

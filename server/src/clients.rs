@@ -6,7 +6,7 @@
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -24,6 +24,25 @@ pub(crate) mod kind {
     pub(crate) const CLOSING: u32 = 1 << 3;
     /// Waits in a blocking command (WAIT).
     pub(crate) const BLOCKED: u32 = 1 << 4;
+    /// Our own link to the primary.
+    pub(crate) const PRIMARY: u32 = 1 << 5;
+}
+
+/// What a client is connected by.
+pub(crate) enum Socket {
+    /// A connection accepted by a worker.
+    Accepted(Arc<TcpStream>),
+    /// The link to our primary, which has a thread.
+    Link(std::net::TcpStream),
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Accepted(stream) => stream.as_fd(),
+            Socket::Link(stream) => stream.as_fd(),
+        }
+    }
 }
 
 /// One connection as others see it.
@@ -33,7 +52,7 @@ pub(crate) struct Client {
     pub(crate) laddr: SocketAddr,
     pub(crate) fd: i32,
     pub(crate) created: Instant,
-    pub(crate) stream: Arc<TcpStream>,
+    socket: Socket,
     pub(crate) name: Mutex<String>,
     /// Milliseconds after `created` of the last command.
     pub(crate) last_seen: AtomicU64,
@@ -54,7 +73,12 @@ impl Client {
     /// Ends the connection.
     pub(crate) fn kill(&self) {
         self.set_kind(kind::CLOSING, true);
-        let _ = socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Both);
+        let _ = socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Something was heard of it just now.
+    pub(crate) fn seen(&self) {
+        self.last_seen.store(self.created.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Sets or clears a flag.
@@ -93,20 +117,15 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Registers a connection.
-    pub(crate) fn register(
-        &self,
-        stream: Arc<TcpStream>,
-        addr: SocketAddr,
-        laddr: SocketAddr,
-    ) -> Arc<Client> {
+    pub(crate) fn register(&self, socket: Socket, addr: SocketAddr, laddr: SocketAddr) -> Arc<Client> {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let client = Arc::new(Client {
             id,
             addr,
             laddr,
-            fd: stream.as_raw_fd(),
+            fd: socket.as_fd().as_raw_fd(),
             created: Instant::now(),
-            stream,
+            socket,
             name: Mutex::new(String::new()),
             last_seen: AtomicU64::new(0),
             kind: AtomicU32::new(0),

@@ -13,6 +13,8 @@ pub(crate) enum Flow {
     Next,
     /// Try again in a moment.
     Stalled,
+    /// Try again when CLIENT PAUSE is over.
+    Paused,
     /// Send the reply and close.
     Close,
     /// The reply comes later; commands behind it wait.

@@ -52,6 +52,8 @@ enum Batch {
     Later(tokio::sync::oneshot::Receiver<Vec<u8>>),
     /// Try the same command again in a moment.
     Stalled,
+    /// Try the same command again when CLIENT PAUSE is over.
+    Paused,
     /// Write what there is and close.
     Close,
     /// The connection becomes a replica's.
@@ -75,7 +77,7 @@ pub(crate) async fn serve(server: Arc<Server>, stream: Arc<TcpStream>, client: A
     };
     let _ = conn.run(&stream).await;
     server.engine.end_session(&mut conn.session);
-    server.repl.forget(&server, client.id);
+    crate::repl::primary::forget(&server, client.id);
     server.clients.remove(client.id);
 }
 
@@ -94,7 +96,7 @@ pub(crate) async fn write_all(stream: &TcpStream, out: &[u8]) -> std::io::Result
 }
 
 impl Conn {
-    async fn run(&mut self, stream: &TcpStream) -> std::io::Result<()> {
+    async fn run(&mut self, stream: &Arc<TcpStream>) -> std::io::Result<()> {
         let mut input = BytesMut::with_capacity(READ_SIZE);
         let mut out: Vec<u8> = Vec::with_capacity(READ_SIZE);
         loop {
@@ -120,6 +122,11 @@ impl Conn {
                     Batch::Flush => {}
                     Batch::Close => return Ok(()),
                     Batch::Stalled => tokio::time::sleep(STALL_WAIT).await,
+                    Batch::Paused => {
+                        self.client.set_kind(kind::BLOCKED, true);
+                        self.server.pause.wait(self.server.clock()).await;
+                        self.client.set_kind(kind::BLOCKED, false);
+                    }
                     Batch::Later(reply) => {
                         self.client.set_kind(kind::BLOCKED, true);
                         let reply = reply.await;
@@ -192,7 +199,7 @@ impl Conn {
                 Parsed::Quoted { args, used } => {
                     let refs: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
                     let flow = self.command(&refs, None, out, &mut clock);
-                    if !matches!(flow, Flow::Stalled) {
+                    if !matches!(flow, Flow::Stalled | Flow::Paused) {
                         at += used;
                         count += 1;
                     }
@@ -222,7 +229,7 @@ impl Conn {
             }
             let raw = canonical.then(|| &input[at..at + used]);
             let flow = self.command(&args, raw, out, &mut clock);
-            if !matches!(flow, Flow::Stalled) {
+            if !matches!(flow, Flow::Stalled | Flow::Paused) {
                 at += used;
                 count += 1;
             }
@@ -257,6 +264,9 @@ impl Conn {
             server.engine.command_stats(row.id).rejected.fetch_add(1, Ordering::Relaxed);
             self.error(out, &text);
             return self.replied(out, start);
+        }
+        if gate & gate::PAUSED != 0 && self.is_paused(row.command) {
+            return Flow::Paused;
         }
         self.wrote |= row.command.flags.contains(Flags::WRITE) || self.session.in_multi();
         self.client.last_command.store(row.id, Ordering::Relaxed);
@@ -385,10 +395,24 @@ impl Conn {
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into(),
             );
         }
-        if gates & gate::LOADING != 0 && !c.flags.contains(Flags::LOADING) {
+        let beside = gates & gate::ASYNC_LOADING != 0 && c.flags.contains(Flags::NO_ASYNC_LOADING);
+        if beside || gates & gate::LOADING != 0 && !c.flags.contains(Flags::LOADING) {
             return Some("LOADING Redis is loading the dataset in memory".into());
         }
         None
+    }
+
+    /// Does CLIENT PAUSE hold this command back?
+    #[cold]
+    fn is_paused(&self, c: &Command) -> bool {
+        use crate::pause::Mode;
+        match self.server.pause.mode(self.server.clock()) {
+            None => false,
+            Some(Mode::All) => true,
+            Some(Mode::Write) => {
+                c.flags.contains(Flags::WRITE) || c.name == "exec" && self.session.queued_a_write()
+            }
+        }
     }
 
     /// Publishes what CLIENT LIST shows.
@@ -407,6 +431,7 @@ fn batch_of(flow: Flow) -> Option<Batch> {
     match flow {
         Flow::Next => None,
         Flow::Stalled => Some(Batch::Stalled),
+        Flow::Paused => Some(Batch::Paused),
         Flow::Close => Some(Batch::Close),
         Flow::Later(r) => Some(Batch::Later(r)),
         Flow::Replica(attach) => Some(Batch::Replica(attach)),
@@ -416,7 +441,7 @@ fn batch_of(flow: Flow) -> Option<Batch> {
 /// Longest part of the arguments an error repeats.
 const SHOWN_ARGS: usize = 128;
 
-fn unknown_command(args: &[&[u8]]) -> String {
+pub(crate) fn unknown_command(args: &[&[u8]]) -> String {
     let shown = |a: &[u8]| String::from_utf8_lossy(&a[..a.len().min(SHOWN_ARGS)]).into_owned();
     let mut list = String::new();
     for a in &args[1..] {

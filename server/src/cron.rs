@@ -20,8 +20,11 @@ pub(crate) async fn run(server: Arc<Server>) {
     loop {
         tick.tick().await;
         turn += 1;
-        if server.active_expire.load(Ordering::Relaxed) && !server.is_loading() {
+        crate::pause::cron(&server);
+        let paused = server.gate.load(Ordering::Acquire) & crate::state::gate::PAUSED != 0;
+        if server.active_expire.load(Ordering::Relaxed) && !server.is_loading() && !paused {
             server.engine.expire_cycle(EXPIRE_BUDGET);
+            server.engine.expire_own(EXPIRE_BUDGET);
         }
         server.stats.sample();
         crate::admin::info::sample_peak();
@@ -42,7 +45,7 @@ fn close_idle(server: &Server) {
     }
     use crate::clients::kind;
     for c in server.clients.all() {
-        if !c.is(kind::REPLICA) && !c.is(kind::BLOCKED) && c.idle() > timeout {
+        if !c.is(kind::REPLICA) && !c.is(kind::PRIMARY) && !c.is(kind::BLOCKED) && c.idle() > timeout {
             crate::log!(Verbose, "Closing idle client: id={} addr={}", c.id, c.addr);
             c.kill();
         }

@@ -12,6 +12,7 @@ mod dump;
 mod logging;
 mod net;
 mod os;
+mod pause;
 mod persist;
 mod repl;
 mod slowlog;

@@ -83,7 +83,8 @@ pub(crate) async fn worker(server: Arc<Server>, mut incoming: mpsc::UnboundedRec
                 let Ok(stream) = TcpStream::from_std(stream) else { continue };
                 let laddr = stream.local_addr().unwrap_or(addr);
                 let stream = Arc::new(stream);
-                let client = server.clients.register(stream.clone(), addr, laddr);
+                let client =
+                    server.clients.register(crate::clients::Socket::Accepted(stream.clone()), addr, laddr);
                 tokio::task::spawn_local(conn::serve(server.clone(), stream, client));
             }
         })

@@ -156,6 +156,20 @@ pub(crate) fn delay_keys(server: &Server, keys: u64, stop: &dyn Fn() -> bool) {
     }
 }
 
+/// A full sync wrote its snapshot to the RDB file, or failed to: it counts as any other save.
+pub(crate) fn staged(server: &Server, changes: u64, began: Instant, outcome: Result<(), &str>) {
+    let p = &server.persist;
+    p.last_seconds.store(began.elapsed().as_secs() as i64, Ordering::Relaxed);
+    p.last_try.store(unix_seconds(), Ordering::Relaxed);
+    p.last_failed.store(outcome.is_err(), Ordering::Relaxed);
+    if outcome.is_ok() {
+        p.last_save.store(unix_seconds(), Ordering::Relaxed);
+        p.changes_at_save.store(changes, Ordering::Relaxed);
+        p.saves.fetch_add(1, Ordering::Relaxed);
+    }
+    update_gate(server, &server.config.load());
+}
+
 /// Begins a cut; none while there is another. Changes that race with it count as not saved.
 fn begin(server: &Server) -> Option<(Cut, u64)> {
     let changes = server.engine.changes();

@@ -236,6 +236,8 @@ fn serve(mut config: Config) -> Result<(), String> {
         acks: tokio::sync::Notify::new(),
         abort_shutdown: AtomicBool::new(true),
         active_expire: AtomicBool::new(true),
+        pause: Default::default(),
+        standstill: Default::default(),
     });
     follow(&server)?;
     logging::set_role(logging::Role::Primary);

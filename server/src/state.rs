@@ -24,6 +24,10 @@ pub(crate) mod gate {
     pub(crate) const NOREPLICAS: u32 = 1 << 4;
     /// The append-only file cannot be written or synced and writes are refused meanwhile.
     pub(crate) const AOF_ERROR: u32 = 1 << 5;
+    /// A full sync is loaded beside the data, which is served meanwhile.
+    pub(crate) const ASYNC_LOADING: u32 = 1 << 6;
+    /// CLIENT PAUSE is in force.
+    pub(crate) const PAUSED: u32 = 1 << 7;
 }
 
 /// A running server.
@@ -55,6 +59,10 @@ pub(crate) struct Server {
     /// True unless a shutdown waits for replicas, which SHUTDOWN ABORT then ends.
     pub(crate) abort_shutdown: std::sync::atomic::AtomicBool,
     pub(crate) active_expire: std::sync::atomic::AtomicBool,
+    /// CLIENT PAUSE.
+    pub(crate) pause: crate::pause::Pause,
+    /// Held for writing while DEBUG SLEEP stops the server: threads of their own pass it now and then.
+    pub(crate) standstill: parking_lot::RwLock<()>,
 }
 
 impl Server {
@@ -70,6 +78,11 @@ impl Server {
         } else {
             self.gate.fetch_and(!bit, Ordering::AcqRel);
         }
+    }
+
+    /// Is a full sync loaded beside the data that is served?
+    pub(crate) fn is_loading_beside(&self) -> bool {
+        self.gate.load(Ordering::Acquire) & gate::ASYNC_LOADING != 0
     }
 
     /// Is the dataset being loaded?

@@ -12,6 +12,7 @@ use super::{Handled, help, lower, shown};
 use crate::clients::{Client, kind};
 use crate::commands::Flow;
 use crate::conn::Conn;
+use crate::pause::{self, Mode, Reason};
 use crate::state::Server;
 
 pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
@@ -52,10 +53,15 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
             ));
         }
         b"pause" => {
-            pause_arguments(args)?;
-            return Err(CmdError::text("ERR CLIENT PAUSE is not supported yet"));
+            let (mode, ms) = pause_arguments(args)?;
+            let until = conn.server.clock().saturating_add(ms);
+            pause::pause(&conn.server, Reason::Client, mode, until);
+            out.ok();
         }
-        b"unpause" => out.ok(),
+        b"unpause" => {
+            pause::resume(&conn.server, Reason::Client);
+            out.ok();
+        }
         b"unblock" => unblock(args, out)?,
         _ => help("CLIENT", HELP, out),
     }
@@ -95,18 +101,18 @@ fn reply_mode(conn: &mut Conn, mode: &[u8], out: &mut Reply<'_>) -> CmdResult {
     Ok(())
 }
 
-fn pause_arguments(args: &[&[u8]]) -> CmdResult {
-    if args.len() > 4 {
-        return Err(CmdError::SYNTAX);
-    }
-    if let Some(mode) = args.get(3)
-        && !matches!(lower(mode).as_slice(), b"write" | b"all")
-    {
-        return Err(CmdError::text("ERR CLIENT PAUSE mode must be WRITE or ALL"));
-    }
+/// What to pause, and for how many milliseconds.
+fn pause_arguments(args: &[&[u8]]) -> Result<(Mode, u64), CmdError> {
+    let mode = match args.get(3).map(|word| lower(word)).as_deref() {
+        _ if args.len() > 4 => return Err(CmdError::SYNTAX),
+        None | Some(b"all") => Mode::All,
+        Some(b"write") => Mode::Write,
+        Some(_) => return Err(CmdError::text("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+    };
     let timeout =
         parse_i64(args[2]).ok_or(CmdError::text("ERR timeout is not an integer or out of range"))?;
-    if timeout < 0 { Err(CmdError::text("ERR timeout is negative")) } else { Ok(()) }
+    let ms = u64::try_from(timeout).map_err(|_| CmdError::text("ERR timeout is negative"))?;
+    Ok((mode, ms))
 }
 
 fn unblock(args: &[&[u8]], out: &mut Reply<'_>) -> CmdResult {
@@ -142,7 +148,13 @@ impl Kind {
     }
 
     fn of(client: &Client) -> Kind {
-        if client.is(kind::REPLICA) { Kind::Replica } else { Kind::Normal }
+        if client.is(kind::REPLICA) {
+            Kind::Replica
+        } else if client.is(kind::PRIMARY) {
+            Kind::Primary
+        } else {
+            Kind::Normal
+        }
     }
 }
 
@@ -179,10 +191,16 @@ fn client_id(word: &[u8]) -> Result<u64, CmdError> {
         .ok_or(CmdError::text("ERR Invalid client ID"))
 }
 
+/// A client as CLIENT LIST shows it, for log lines.
+pub(crate) fn describe_client(server: &Server, client: &Client) -> String {
+    line(server, client, None)
+}
+
 /// A client as CLIENT LIST shows it. `me` gives what only the asking connection knows of itself.
 fn line(server: &Server, client: &Client, me: Option<(&Conn, &[&[u8]])>) -> String {
     let flags: String = [
         (kind::REPLICA, 'S'),
+        (kind::PRIMARY, 'M'),
         (kind::MULTI, 'x'),
         (kind::BLOCKED, 'b'),
         (kind::CLOSING, 'A'),
@@ -315,7 +333,7 @@ const HELP: &[&str] = &[
     "NO-EVICT (ON|OFF)",
     "    Protect current client connection from eviction.",
     "PAUSE <timeout> [WRITE|ALL]",
-    "    Suspend all, or just write, clients for <timeout> milliseconds (not supported yet).",
+    "    Suspend all, or just write, clients for <timeout> milliseconds.",
     "REPLY (ON|OFF|SKIP)",
     "    Control the replies sent to the current connection.",
     "SETNAME <name>",

@@ -9,6 +9,13 @@ use crate::config::{ConfigReply, config_command};
 use crate::conn::Conn;
 
 pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+    if args[1].eq_ignore_ascii_case(b"set") && (conn.server.is_loading() || conn.server.is_loading_beside()) {
+        // They say how and from where to load.
+        const DECIDED: [&[u8]; 3] = [b"appendonly", b"repl-diskless-load", b"dir"];
+        if args[2..].iter().step_by(2).any(|name| DECIDED.iter().any(|d| d.eq_ignore_ascii_case(name))) {
+            return Err(CmdError::text("LOADING Redis is loading the dataset in memory"));
+        }
+    }
     match config_command(&conn.server.config, &args[1..], conn.client.addr.ip().is_loopback()) {
         ConfigReply::Ok => out.ok(),
         ConfigReply::Map(pairs) => {

@@ -52,6 +52,7 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
         (b"sleep", [seconds]) => {
             let seconds = parse_f64(seconds).filter(|s| *s >= 0.0).unwrap_or(0.0).min(MAX_SLEEP);
             // The whole server stops, as a single-threaded one would.
+            let _standstill = conn.server.standstill.write();
             engine.exclusive(0, &mut Vec::new(), |_| std::thread::sleep(Duration::from_secs_f64(seconds)));
             out.ok();
         }
@@ -67,6 +68,12 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
         (b"change-repl-id", []) => {
             crate::log!(Notice, "Changing replication IDs after receiving change-repl-id");
             conn.server.repl.state.lock().new_history();
+            out.ok();
+        }
+        (b"replicate", command @ [_, ..]) => {
+            let mut encoded = Vec::new();
+            sluice_engine::log::encode_command(&mut encoded, command);
+            engine.log().append_raw(&encoded);
             out.ok();
         }
         (b"error", [text]) => return Err(shown(text).into()),
@@ -263,6 +270,8 @@ const HELP: &[&str] = &[
     "PROTOCOL <type>",
     "    Reply with a test value of the specified type. <type> can be: string,",
     "    integer, double, null, array, set, map, verbatim, true, false.",
+    "REPLICATE <string> [<string> ...]",
+    "    Replicate the words as a command to replicas and the append-only file, without running it.",
     "QUICKLIST-PACKED-THRESHOLD <size>",
     "    Accepted, without effect.",
     "RELOAD [option ...]",

@@ -29,7 +29,13 @@ use sluice_engine::resp::Reply;
 use crate::commands::Flow;
 use crate::conn::Conn;
 
+pub(crate) use client::describe_client;
 pub(crate) use rows::{ROWS, SubcommandStats};
+
+/// A command's name with its subcommand, if it has one: `slowlog|get`.
+pub(crate) fn full_name(name: &str, args: &[&[u8]]) -> String {
+    rows::find(name, args).map_or_else(|| name.to_owned(), |(name, sub)| format!("{name}|{sub}"))
+}
 
 /// What a handler comes to; its reply is written unless it failed.
 type Handled = Result<Flow, CmdError>;

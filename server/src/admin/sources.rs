@@ -47,7 +47,10 @@ impl Server {
                 (p.loading_since.load(Relaxed), p.loading_total.load(Relaxed), p.loading_done.load(Relaxed))
             }),
             changes: self.engine.changes().saturating_sub(p.changes_at_save.load(Relaxed)),
-            saving_since: p.bgsave_running.load(Relaxed).then(|| unix_seconds().saturating_sub(began)),
+            async_loading: self.is_loading_beside(),
+            // A cut taken for replicas counts, as their child does in Redis.
+            saving_since: (p.bgsave_running.load(Relaxed) || self.repl.cuts.load(Relaxed) > 0)
+                .then(|| if began > 0 { unix_seconds().saturating_sub(began) } else { 0 }),
             last_save: p.last_save.load(Relaxed),
             last_ok: !p.last_failed.load(Relaxed),
             last_seconds: u64::try_from(p.last_seconds.load(Relaxed)).ok(),
@@ -142,7 +145,9 @@ impl Server {
                 Format::EofRdb => "rdb-stream",
                 Format::Sluice => "sluice",
             },
-            status: if r.completed == r.replicas {
+            status: if let Some(why) = &last.failed {
+                why.replace(['\r', '\n'], " ")
+            } else if r.completed == r.replicas {
                 "ok".into()
             } else {
                 format!("{} dropped", r.replicas - r.completed.min(r.replicas))

@@ -238,10 +238,10 @@ directives! {
     stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error", Any, LIVE, Full;
     rdbcompression: bool = true, "rdbcompression", Any, LIVE, Full;
     rdbchecksum: bool = true, "rdbchecksum", Any, FIXED, Full;
-    rdb_del_sync_files: bool = false, "rdb-del-sync-files", Any, LIVE, Later;
+    rdb_del_sync_files: bool = false, "rdb-del-sync-files", Any, LIVE, Full;
     rdb_save_incremental_fsync: bool = true, "rdb-save-incremental-fsync", Any, LIVE, Moot;
     rdb_key_save_delay: i64 = 0, "rdb-key-save-delay", Range(i32::MIN as i128, INT), LIVE | HIDDEN, Full;
-    key_load_delay: i64 = 0, "key-load-delay", Range(i32::MIN as i128, INT), LIVE | HIDDEN, Later;
+    key_load_delay: i64 = 0, "key-load-delay", Range(i32::MIN as i128, INT), LIVE | HIDDEN, Full;
     loading_process_events_interval_bytes: u64 = 2 << 20,
         "loading-process-events-interval-bytes", Bytes(1024, INT as u64), LIVE | HIDDEN, Moot;
     sanitize_dump_payload: Sanitize = Sanitize::No, "sanitize-dump-payload", Any, LIVE, Moot;
@@ -281,7 +281,7 @@ directives! {
     repl_timeout: u64 = 60, "repl-timeout", Range(1, INT), LIVE, Full;
     repl_disable_tcp_nodelay: bool = false, "repl-disable-tcp-nodelay", Any, LIVE, Full;
     repl_backlog_size: u64 = 1 << 20, "repl-backlog-size", Bytes(1, LONG_BYTES), LIVE, Full;
-    repl_backlog_ttl: u64 = 3600, "repl-backlog-ttl", Range(0, LONG), LIVE, Later;
+    repl_backlog_ttl: u64 = 3600, "repl-backlog-ttl", Range(0, LONG), LIVE, Full;
     min_replicas_to_write: u64 = 0, "min-replicas-to-write min-slaves-to-write", Range(0, INT), LIVE, Full;
     min_replicas_max_lag: u64 = 10, "min-replicas-max-lag min-slaves-max-lag", Range(0, INT), LIVE, Full;
     propagation_error_behavior: PropagationError = PropagationError::Ignore,

@@ -3,9 +3,11 @@
 use super::primary::{self, Attach};
 use crate::commands::Flow;
 use crate::conn::Conn;
+use crate::state::gate;
 use sluice_engine::resp::Reply;
 use sluice_transport::primary::{ReplconfReply, ReplicaPeer};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Asks every replica for an acknowledgement.
@@ -112,7 +114,10 @@ pub(crate) fn wait(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
         return Flow::Next;
     }
     // Ask for acknowledgements now rather than at the replicas' next second.
-    server.engine.log().append_raw(GETACK);
+    // While writes are paused the log stands still: then they come by the second.
+    if server.gate.load(Ordering::Acquire) & gate::PAUSED == 0 {
+        server.engine.log().append_raw(GETACK);
+    }
     let (to, from) = tokio::sync::oneshot::channel();
     tokio::task::spawn_local(async move {
         let count = wait_for(&server, offset, wanted, timeout).await;

@@ -1,17 +1,25 @@
 //! Replication: what the two sides share, and the commands that steer them.
 //!
-//! - [`primary`]: replicas attached to this server, the delay window, full syncs on threads of their own, the
-//!   steady stream on each connection's task;
-//! - [`link`]: the connection to our primary, on a thread of its own.
+//! - [`primary`]: the replicas attached to this server and the delay window; [`attached`]: what the connection of each
+//!   does, up to the steady stream; [`full_sync`]: the threads that serve full syncs;
+//! - [`link`]: the thread that keeps a connection to our primary; [`attempt`]: one such connection; [`receive`]: loading
+//!   the full sync that comes over it;
+//! - [`pace`]: slowing both down, for tests.
 //!
 //! The protocol's logic is in the transport crate; here are its drivers.
 
+mod attached;
+mod attempt;
 pub(crate) mod commands;
+mod full_sync;
 pub(crate) mod link;
+pub(crate) mod pace;
 mod prefetch;
 pub(crate) mod primary;
+mod receive;
 
-pub(crate) use primary::{Attach, serve_replica};
+pub(crate) use attached::serve_replica;
+pub(crate) use primary::Attach;
 
 use crate::config::Config;
 use crate::state::{Server, gate};
@@ -22,7 +30,7 @@ use sluice_persistence::storage::Budget;
 use sluice_transport::replid::ReplId;
 use sluice_transport::state::ReplicationState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 /// The state of replication.
 pub(crate) struct Replication {
@@ -40,12 +48,16 @@ pub(crate) struct Replication {
     pub(crate) sync_budget: Arc<Budget>,
     /// Full syncs may begin (not while shutting down).
     pub(crate) open: AtomicBool,
+    /// Cuts being taken for replicas.
+    pub(crate) cuts: AtomicUsize,
 }
 
 /// What INFO's `sync` section shows.
 #[derive(Clone, Debug)]
 pub(crate) struct SyncSummary {
     pub(crate) report: sluice_transport::fullsync::SyncReport,
+    /// Why it failed as a whole.
+    pub(crate) failed: Option<String>,
     pub(crate) format: sluice_transport::primary::schedule::Format,
     pub(crate) preimage_bytes: u64,
     pub(crate) preimage_peak: u64,
@@ -62,18 +74,7 @@ impl Replication {
             dropped: AtomicU64::new(0),
             sync_budget: Budget::new(0),
             open: AtomicBool::new(true),
-        }
-    }
-
-    /// A connection ended.
-    pub(crate) fn forget(&self, server: &Arc<Server>, client: u64) {
-        let mut r = self.replicas.lock();
-        r.schedule.leave(client);
-        let gone = r.map.remove(&client);
-        drop(r);
-        if let Some(gone) = gone {
-            crate::log!(Notice, "Connection with replica {} lost.", gone.name);
-            primary::update_good(server);
+            cuts: AtomicUsize::new(0),
         }
     }
 
@@ -91,16 +92,13 @@ pub(crate) fn follow(server: &Arc<Server>, host: String, port: u16) {
     if let Some(old) = old {
         old.stop();
     }
-    {
-        let mut state = server.repl.state.lock();
-        state.become_replica();
-    }
+    server.repl.state.lock().become_replica();
     server.engine.set_replica(true);
     crate::logging::set_role(crate::logging::Role::Replica);
     server.config.edit(|c| c.replicaof.0 = Some((host.clone(), port)));
     update_gates(server);
-    // A connected replica of ours must learn the new history from us once we know it.
-    server.repl.disconnect_replicas();
+    // Our own replicas stay: the new primary may go on with the history we share with them. They are disconnected
+    // when it turns out to have another, so that they ask again.
     *server.repl.link.lock() = Some(LinkHandle::start(server, host, port));
     update_gates(server);
 }
@@ -159,7 +157,7 @@ pub(crate) fn loads_from_socket(server: &Server) -> Option<LoadWay> {
     }
 }
 
-/// How a payload is loaded without a file.
+/// Where a full sync is loaded to without a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoadWay {
     /// Into the emptied keyspace.

@@ -4,7 +4,10 @@
 //! socket takes anything and the window is full (or the source has ended) does the thread sleep.
 
 use super::group::Group;
-use super::{ChunkSource, CutError, DropReason, SyncControl, SyncEvent, SyncPeer, SyncReport, WindowLimits};
+use super::{
+    CHECK_PERIOD_MS, ChunkSource, CutError, DropReason, SyncControl, SyncEvent, SyncPeer, SyncReport,
+    WindowLimits,
+};
 use crate::primary::schedule::Transport;
 use crate::sys;
 use std::io::{Error, ErrorKind};
@@ -25,7 +28,8 @@ pub fn send(
             group.drop_all(DropReason::Stopped);
             break;
         }
-        let pulled = group.may_pull();
+        let hold = source.hold_ms();
+        let pulled = hold == 0 && group.may_pull();
         if pulled && let Err(e) = pull(&mut group, source) {
             group.drop_all(DropReason::CutFailed(e.to_string()));
             break;
@@ -33,7 +37,7 @@ pub fn send(
         let moved = send_all(&mut group);
         group.check(false);
         if !pulled && !moved {
-            group.wait_for_room();
+            if hold == 0 { group.wait_for_room() } else { group.wait(CHECK_PERIOD_MS.min(hold), true) }
         }
     }
     group.report(Transport::Socket)

@@ -57,9 +57,19 @@ pub enum CutError {
 pub trait ChunkSource: Send {
     /// The next chunk, about [`pool::CHUNK_BYTES`]; `None` at the end.
     fn next_chunk(&mut self) -> Result<Option<Bytes>, CutError>;
+
+    /// How long the source is to be left alone before it is pulled again, in milliseconds: what paces a sync says so
+    /// here rather than sleep, so that the sender goes on watching its sockets.
+    fn hold_ms(&mut self) -> u64 {
+        0
+    }
 }
 
 impl<T: ChunkSource + ?Sized> ChunkSource for Box<T> {
+    fn hold_ms(&mut self) -> u64 {
+        (**self).hold_ms()
+    }
+
     fn next_chunk(&mut self) -> Result<Option<Bytes>, CutError> {
         (**self).next_chunk()
     }
@@ -204,6 +214,14 @@ pub struct SyncReport {
     pub copied_sends: u64,
 }
 
+impl SyncReport {
+    /// A sync that failed before anything was sent.
+    pub fn failed(transport: Transport, replicas: usize, after: std::time::Duration) -> Self {
+        let clock = Stopwatch::start();
+        SyncReport { duration_ms: after.as_millis() as u64, ..clock.report(transport, replicas) }
+    }
+}
+
 /// Measures one sync.
 struct Stopwatch {
     start: Instant,
@@ -275,6 +293,10 @@ impl<S: ChunkSource> EofPayload<S> {
 }
 
 impl<S: ChunkSource> ChunkSource for EofPayload<S> {
+    fn hold_ms(&mut self) -> u64 {
+        self.inner.hold_ms()
+    }
+
     fn next_chunk(&mut self) -> Result<Option<Bytes>, CutError> {
         match self.state {
             EofState::Header => {

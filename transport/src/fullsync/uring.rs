@@ -127,7 +127,8 @@ impl Uring {
             if group.stopped() {
                 return Err(DropReason::Stopped);
             }
-            let can_pull = group.may_pull() && filler.can_take(&self.slab);
+            let hold = source.hold_ms();
+            let can_pull = hold == 0 && group.may_pull() && filler.can_take(&self.slab);
             if can_pull {
                 // A half-filled slot is sent only when somebody has nothing to do.
                 let idle = group.window.active().any(|i| !busy[i] && !group.window.has_unread(i));
@@ -151,11 +152,16 @@ impl Uring {
                 }
             } else if in_flight {
                 self.wait().map_err(ring_failed)?;
+            } else if hold > 0 {
+                // What came before the pause goes out before it.
+                filler.flush(group);
+                group.wait(CHECK_PERIOD_MS.min(hold), false);
             } else if group.budget_wait().is_some() {
                 group.wait_for_room();
             }
             self.reap(group, &mut busy);
-            let starved_of_room = !can_pull && !group.window.ended() && group.budget_wait().is_none();
+            let waits = hold > 0 || group.budget_wait().is_some();
+            let starved_of_room = !can_pull && !group.window.ended() && !waits;
             if group.check(starved_of_room) {
                 group.wait(0, false);
             }
@@ -307,14 +313,19 @@ impl Filler {
             }
         }
         self.rest = Bytes::new();
-        if (flush || self.source_ended)
-            && let Some(slot) = self.slot.take()
-        {
-            group.window.push(slot.freeze());
+        if flush || self.source_ended {
+            self.flush(group);
         }
         if self.source_ended {
             group.window.finish();
         }
         Ok(())
+    }
+
+    /// Pushes a partly filled slot.
+    fn flush(&mut self, group: &mut Group<'_>) {
+        if let Some(slot) = self.slot.take() {
+            group.window.push(slot.freeze());
+        }
     }
 }

@@ -85,6 +85,8 @@ pub struct ReplicaPeer {
     /// Used SYNC: will not acknowledge, so its silence means nothing.
     pub pre_psync: bool,
     state: PeerState,
+    /// Its payload comes from a file.
+    staged: bool,
     ack_offset: u64,
     /// The offset up to which its append-only file is durable, where it has said so.
     aof_offset: Option<u64>,
@@ -106,6 +108,7 @@ impl ReplicaPeer {
             filter: RdbFilter::ALL,
             pre_psync: false,
             state: PeerState::Handshake,
+            staged: false,
             ack_offset: 0,
             aof_offset: None,
             ack_time: now,
@@ -129,12 +132,14 @@ impl ReplicaPeer {
         matches!(self.state, PeerState::Online | PeerState::Loading)
     }
 
-    /// `state=` in `INFO replication`; `None` for one INFO does not list.
+    /// `state=` in `INFO replication`; `None` for one INFO does not list. As in Redis, `send_bulk` is said of a file
+    /// being sent only: a replica of a diskless sync waits for the snapshot until it has all of it.
     pub fn state_word(&self) -> Option<&'static str> {
         match self.state {
             PeerState::Handshake | PeerState::RdbOnlyDone => None,
             PeerState::WaitStart | PeerState::WaitStaged => Some("wait_bgsave"),
-            PeerState::SendBulk => Some("send_bulk"),
+            PeerState::SendBulk if self.staged => Some("send_bulk"),
+            PeerState::SendBulk => Some("wait_bgsave"),
             PeerState::Loading | PeerState::Online => Some("online"),
         }
     }
@@ -268,6 +273,7 @@ impl ReplicaPeer {
     /// Its full sync began; `staged` when the cut goes to a file first.
     pub fn sync_began(&mut self, staged: bool) {
         self.acked_early = false;
+        self.staged = staged;
         self.state = if staged { PeerState::WaitStaged } else { PeerState::SendBulk };
     }
 

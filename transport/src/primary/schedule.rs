@@ -5,8 +5,9 @@
 //! A disk-staged one starts at once; who asks while the file is being written is
 //! attached to it. Only one cut is taken at a time.
 //!
-//! Replicas that cannot share a payload (other format, other filter) wait for a sync of their own; whoever asked
-//! first goes first.
+//! Those gathered share one cut and one payload: frames if all of them read frames, else the RDB stream that all of
+//! them read. Replicas that cannot share a payload (by a file, other filter) wait for a sync of their own; whoever
+//! asked first goes first.
 
 use super::{Capabilities, RdbFilter};
 
@@ -209,8 +210,11 @@ impl Schedule {
             return None;
         }
         let first = self.waiting.first()?.clone();
-        let (transport, format) = policy.plan(first.capa);
+        let (transport, mut format) = policy.plan(first.capa);
         let replicas: Vec<u64> = self.group(policy).map(|w| w.id).collect();
+        if self.group(policy).any(|w| policy.plan(w.capa).1 == Format::EofRdb) {
+            format = Format::EofRdb;
+        }
         self.waiting.retain(|w| !replicas.contains(&w.id));
         self.batches += 1;
         let batch = Batch {
@@ -247,7 +251,7 @@ impl Schedule {
 
     /// Those who can share a payload with the one who waited longest.
     fn group<'a>(&'a self, policy: &'a SyncPolicy) -> impl Iterator<Item = &'a Waiting> {
-        let key = |w: &Waiting| (policy.plan(w.capa), w.filter);
+        let key = |w: &Waiting| (policy.plan(w.capa).0, w.filter);
         let first = self.waiting.first().map(key);
         self.waiting.iter().filter(move |w| Some(key(w)) == first)
     }

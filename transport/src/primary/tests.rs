@@ -59,7 +59,7 @@ fn the_first_ack_starts_the_stream_and_silence_ends_it() {
     assert_eq!(p.state_word(), Some("wait_bgsave"));
     assert!(!p.newline_due(500) && p.newline_due(1000) && !p.newline_due(1500) && p.newline_due(2000));
     p.sync_began(false);
-    assert_eq!(p.state_word(), Some("send_bulk"));
+    assert_eq!(p.state_word(), Some("wait_bgsave"), "of a diskless sync");
     assert!(!p.newline_due(90_000), "no newline inside a payload");
     assert!(p.timed_out("r", 60_000, 900_000).is_none(), "the sender watches the payload");
     assert!(!p.payload_sent(false, 10_000));
@@ -129,7 +129,8 @@ fn the_delay_window_gathers_and_the_limit_closes_it() {
     assert_eq!(s.deadline(&policy()), Some(6000));
     let b = s.poll(&policy(), 6000).unwrap();
     assert_eq!((b.transport, b.format, b.window_ms), (Transport::Socket, Format::EofRdb, 5000));
-    assert_eq!(b.replicas, [1, 2]);
+    assert_eq!(b.replicas, [1, 2, 3], "one payload that all of them read");
+    s.request(3, OURS, RdbFilter::ALL, &policy(), 6001);
     // One cut at a time.
     assert_eq!(s.poll(&policy(), 60_000), None);
     s.cut_taken(b.id + 1);

@@ -73,18 +73,17 @@ fn percent(of: u64, to: u64) -> String {
 /// Bytes beside the data itself: buffers of clients and the backlog, and what the program needed to start.
 pub(super) fn overhead(s: &Sources<'_>, m: &Memory) -> u64 {
     let (normal, replicas) = client_bytes(s);
-    m.startup + s.engine.log().held_bytes() as u64 + normal + replicas
+    m.startup + s.engine.log().memory() as u64 + normal + replicas
 }
 
-/// Buffers of (ordinary clients, replicas).
+/// Buffers of (ordinary clients, replicas). What is on its way to replicas is no buffer of theirs: it is the log's.
 fn client_bytes(s: &Sources<'_>) -> (u64, u64) {
     s.clients.all().iter().fold((0, 0), |(normal, replicas), client| {
-        let bytes =
-            (client.input_bytes.load(Ordering::Relaxed) + client.output_bytes.load(Ordering::Relaxed)) as u64;
+        let input = client.input_bytes.load(Ordering::Relaxed) as u64;
         if client.is(crate::clients::kind::REPLICA) {
-            (normal, replicas + bytes)
+            (normal, replicas + input)
         } else {
-            (normal + bytes, replicas)
+            (normal + input + client.output_bytes.load(Ordering::Relaxed) as u64, replicas)
         }
     })
 }
@@ -95,7 +94,9 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
     let dataset = m.used - overhead;
     let net = m.used.saturating_sub(m.startup);
     let (normal, replicas) = client_bytes(s);
-    let backlog = s.engine.log().held_bytes() as u64;
+    // One log serves the backlog and every replica: what it holds beyond the backlog's size it holds for replicas.
+    let log = s.engine.log().memory() as u64;
+    let backlog = log.min(s.config.repl_backlog_size);
     let system = os::system_memory();
     t.section("Memory");
     t.field("used_memory", m.used);
@@ -141,8 +142,8 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
     t.field("mem_fragmentation_bytes", m.rss as i64 - m.used as i64);
     t.field("mem_not_counted_for_evict", 0);
     t.field("mem_replication_backlog", backlog);
-    t.field("mem_total_replication_buffers", backlog + replicas);
-    t.field("mem_clients_slaves", replicas);
+    t.field("mem_total_replication_buffers", log);
+    t.field("mem_clients_slaves", replicas + log - backlog);
     t.field("mem_clients_normal", normal);
     t.field("mem_cluster_links", 0);
     t.field("mem_aof_buffer", 0);

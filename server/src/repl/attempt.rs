@@ -1,0 +1,384 @@
+//! One connection to the primary: its bytes in, its actions carried out, its stream applied.
+//!
+//! The protocol is [`ReplicaLink`]'s; here bytes are moved and actions carried out. The thread owns the socket, with a
+//! short read time-out so that it notices time and orders. What a full sync brings is loaded by [`super::receive`].
+
+use super::link::{CONNECTED, HANDSHAKE, LinkShared, READ_WAIT, SYNC, gates};
+use super::prefetch::{Ahead, Prefetch};
+use crate::clients::Client;
+use crate::config::os_reason;
+use crate::state::Server;
+use sluice_engine::resp::{Parsed, parse};
+use sluice_engine::{Engine, Outcome, Request, Session};
+use sluice_transport::replica::{Action, Level, LinkConfig, PayloadKind, ReplicaLink};
+use sluice_transport::replid::ReplId;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Bytes read from the socket at once.
+pub(super) const READ_BYTES: usize = 256 << 10;
+/// Unparsed stream bytes: one command at most, so this bounds a single command of the primary.
+const MAX_INBOX: usize = 1 << 30;
+
+/// What the link came to, with its bytes moved to where they are used.
+pub(super) enum Event {
+    /// Payload bytes were appended to the window.
+    Payload,
+    /// Log bytes of a framed payload were appended to the inbox.
+    Log,
+    /// The payload is complete; the log stands at this offset.
+    End(u64),
+    FullSync(Option<ReplId>, Option<u64>),
+    Begins(PayloadKind),
+    Continue(Option<ReplId>),
+    /// Stream bytes were appended to the inbox.
+    Stream,
+    /// Nothing for now.
+    Quiet,
+}
+
+/// One connection to the primary.
+pub(super) struct Attempt<'a> {
+    pub(super) server: &'a Arc<Server>,
+    pub(super) shared: &'a Arc<LinkShared>,
+    pub(super) stream: TcpStream,
+    /// The link among the clients.
+    client: Arc<Client>,
+    pub(super) link: ReplicaLink,
+    pub(super) raw: Box<[u8]>,
+    /// Reads ahead while a payload comes, and until what it read is used up.
+    pub(super) prefetch: Option<Prefetch>,
+    pub(super) at: usize,
+    pub(super) end: usize,
+    /// Payload bytes not yet decoded: `window[start..]`.
+    pub(super) window: Vec<u8>,
+    pub(super) start: usize,
+    /// Log bytes not yet applied.
+    pub(super) inbox: Vec<u8>,
+    pub(super) session: Session,
+    /// The engine the stream applies to: the live one, or the one being filled beside it.
+    pub(super) target: Engine,
+    /// The history a full sync brings.
+    pub(super) replid: Option<ReplId>,
+    pub(super) ended: Option<u64>,
+    /// Log bytes wait in the inbox while a payload is decoded.
+    pub(super) logged: bool,
+    /// The session has the database the new stream begins in.
+    pub(super) stream_begun: bool,
+    pub(super) failed: Option<String>,
+    pub(super) applied: u64,
+}
+
+impl<'a> Attempt<'a> {
+    pub(super) fn new(
+        server: &'a Arc<Server>,
+        shared: &'a Arc<LinkShared>,
+        stream: TcpStream,
+        client: Arc<Client>,
+    ) -> Attempt<'a> {
+        let c = server.config.load();
+        let text = |b: &[u8]| (!b.is_empty()).then(|| String::from_utf8_lossy(b).into_owned());
+        let config = LinkConfig {
+            user: text(&c.masteruser),
+            password: text(&c.masterauth),
+            listening_port: if c.replica_announce_port != 0 { c.replica_announce_port } else { server.port },
+            announce_ip: (!c.replica_announce_ip.is_empty()).then(|| c.replica_announce_ip.clone()),
+            // A framed payload cannot go through a file.
+            offer_sluice: super::loads_from_socket(server).is_some(),
+            timeout_ms: c.repl_timeout * 1000,
+        };
+        let resume = server.repl.state.lock().resume_point(server.engine.log().end());
+        Attempt {
+            server,
+            shared,
+            stream,
+            client,
+            link: ReplicaLink::new(config, resume, server.clock()),
+            raw: vec![0; READ_BYTES].into_boxed_slice(),
+            prefetch: None,
+            at: 0,
+            end: 0,
+            window: Vec::new(),
+            start: 0,
+            inbox: Vec::new(),
+            session: primary_session(&server.engine),
+            target: server.engine.clone(),
+            replid: None,
+            ended: None,
+            logged: false,
+            stream_begun: false,
+            failed: None,
+            applied: server.engine.log().end(),
+        }
+    }
+
+    /// Follows the primary until the link ends.
+    pub(super) fn follow(mut self) -> Result<(), String> {
+        self.shared.phase.store(HANDSHAKE, Ordering::Release);
+        self.link.connected(self.server.clock());
+        loop {
+            match self.event()? {
+                Event::FullSync(replid, offset) => {
+                    // Our data is still what it was, for us and for our replicas, until the new is being loaded.
+                    self.replid = replid;
+                    self.shared.phase.store(SYNC, Ordering::Release);
+                    self.shared.read_offset.store(offset.unwrap_or(0), Ordering::Relaxed);
+                }
+                Event::Begins(kind) => self.receive(kind)?,
+                Event::Continue(replid) => {
+                    let end = self.server.engine.log().end();
+                    self.server.engine.log().activate();
+                    self.applied = end;
+                    if self.server.repl.state.lock().continued(replid, end) {
+                        self.server.repl.disconnect_replicas();
+                    }
+                    self.link.applied(end);
+                    self.online();
+                }
+                Event::Stream => self.apply()?,
+                Event::Payload | Event::Log | Event::End(_) => {
+                    return Err("The primary sent payload outside of a full sync".into());
+                }
+                Event::Quiet => {}
+            }
+        }
+    }
+
+    pub(super) fn online(&mut self) {
+        self.shared.phase.store(CONNECTED, Ordering::Release);
+        self.shared.down_since.store(0, Ordering::Relaxed);
+        self.shared.read_offset.store(self.applied, Ordering::Relaxed);
+        gates(self.server, self.shared, true);
+    }
+
+    /// The link's next event; reads from the socket where it needs to.
+    pub(super) fn event(&mut self) -> Result<Event, String> {
+        loop {
+            let now = self.server.clock();
+            self.link.durable(self.server.aof.durable());
+            let mut input = &self.raw[self.at..self.end];
+            let before = input.len();
+            let action = self.link.next(&mut input, now);
+            let event = match action {
+                None => None,
+                Some(Action::Log(level, text)) => {
+                    match level {
+                        Level::Notice => crate::log!(Notice, "{text}"),
+                        Level::Warning => crate::log!(Warning, "{text}"),
+                    }
+                    self.at += before - input.len();
+                    continue;
+                }
+                Some(Action::FullSync { replid, offset }) => Some(Event::FullSync(replid, offset)),
+                Some(Action::PayloadBegins(kind)) => Some(Event::Begins(kind)),
+                Some(Action::Payload { bytes, .. }) => {
+                    self.window.extend_from_slice(bytes);
+                    self.shared.sync_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    Some(Event::Payload)
+                }
+                Some(Action::LogBytes(bytes)) => {
+                    self.inbox.extend_from_slice(bytes);
+                    Some(Event::Log)
+                }
+                Some(Action::PayloadEnd { offset }) => Some(Event::End(offset)),
+                Some(Action::Continue { replid }) => Some(Event::Continue(replid)),
+                Some(Action::Stream(bytes)) => {
+                    self.inbox.extend_from_slice(bytes);
+                    self.shared.read_offset.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    Some(Event::Stream)
+                }
+                Some(Action::Abort { reason }) => return Err(reason),
+            };
+            self.at += before - input.len();
+            if let Some(event) = event {
+                return Ok(event);
+            }
+            self.flush()?;
+            if !self.read()? {
+                return Ok(Event::Quiet);
+            }
+        }
+    }
+
+    /// Reads once; false where nothing came in time.
+    fn read(&mut self) -> Result<bool, String> {
+        // DEBUG SLEEP stops the whole server, this thread included.
+        drop(self.server.standstill.read());
+        if self.shared.stopped() {
+            return Err("Replication link stopped".into());
+        }
+        let now = self.server.clock();
+        if let Some(Action::Abort { reason }) = self.link.tick(now) {
+            return Err(reason);
+        }
+        self.flush()?;
+        if self.at < self.end {
+            // Input the link does not take now (it waits for `loaded`).
+            return Ok(false);
+        }
+        (self.at, self.end) = (0, 0);
+        let read = match self.prefetch.as_ref().map(|p| p.next(&mut self.raw, READ_WAIT)) {
+            Some(Ahead::Bytes(n)) => Ok(n),
+            Some(Ahead::Nothing) => return Ok(false),
+            Some(Ahead::Failed(e)) => Err(e),
+            Some(Ahead::Over) => {
+                self.prefetch = None;
+                self.stream.read(&mut self.raw)
+            }
+            None => self.stream.read(&mut self.raw),
+        };
+        match read {
+            Ok(0) => Err(self.disconnected("connection closed by the peer")),
+            Ok(n) => {
+                self.end = n;
+                self.shared.last_io.store(now.max(1), Ordering::Relaxed);
+                self.client.seen();
+                self.server.stats.net_repl_input_bytes.add(n as u64);
+                Ok(true)
+            }
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(e) => Err(self.disconnected(&os_reason(&e))),
+        }
+    }
+
+    fn disconnected(&mut self, why: &str) -> String {
+        match self.link.disconnected(why) {
+            Action::Abort { reason } => reason,
+            _ => why.to_owned(),
+        }
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), String> {
+        if !self.link.output().is_empty() {
+            let out = std::mem::take(self.link.output());
+            if let Err(e) = self.stream.write_all(&out) {
+                return Err(self.disconnected(&os_reason(&e)));
+            }
+        }
+        Ok(())
+    }
+
+    // ---- the stream ----
+
+    /// Applies complete commands of the stream.
+    fn apply(&mut self) -> Result<(), String> {
+        let used = self.run_commands(true)?;
+        self.applied += used as u64;
+        self.inbox.drain(..used);
+        let shared = self.shared;
+        crate::aof::wait_on_link(self.server, &|| shared.stopped());
+        self.link.applied(self.applied);
+        Ok(())
+    }
+
+    /// Applies complete commands of a framed payload's log.
+    pub(super) fn apply_logged(&mut self) -> Result<(), String> {
+        let used = self.run_commands(false)?;
+        self.inbox.drain(..used);
+        Ok(())
+    }
+
+    /// Runs the complete commands in the inbox; returns the bytes they took. With `relay`, the bytes become our log.
+    fn run_commands(&mut self, relay: bool) -> Result<usize, String> {
+        let inbox = std::mem::take(&mut self.inbox);
+        let mut at = 0;
+        let mut reply = Vec::new();
+        self.session.now_ms = sluice_engine::now_ms();
+        let result = loop {
+            let (args, used) = match parse(&inbox[at..], usize::MAX, true) {
+                Parsed::Command { args, used, .. } => (args, used),
+                Parsed::Incomplete(_) if inbox.len() - at > MAX_INBOX => {
+                    break Err("the primary's stream holds a command over 1 GB".to_owned());
+                }
+                Parsed::Incomplete(_) => break Ok(at),
+                Parsed::Quoted { .. } => break Err("the primary's stream holds an inline command".to_owned()),
+                Parsed::Invalid(why) => break Err(format!("the primary's stream is broken: {why}")),
+            };
+            let raw = &inbox[at..at + used];
+            reply.clear();
+            if !args.is_empty() {
+                self.run_command(&args, relay.then_some(raw), &mut reply);
+            } else if relay {
+                self.target.relay_unknown(&mut self.session, raw);
+            }
+            at += used;
+        };
+        self.inbox = inbox;
+        result
+    }
+
+    fn run_command(&mut self, args: &[&[u8]], raw: Option<&[u8]>, reply: &mut Vec<u8>) {
+        let engine = self.target.clone();
+        let relay = |session: &mut Session| {
+            if let Some(raw) = raw {
+                engine.relay_unknown(session, raw);
+            }
+        };
+        let Some(row) = engine.lookup(args[0]) else {
+            if args[0].eq_ignore_ascii_case(b"replconf") {
+                relay(&mut self.session);
+                return self.replconf(args);
+            }
+            relay(&mut self.session);
+            let name = String::from_utf8_lossy(args[0]).into_owned();
+            crate::log!(
+                Warning,
+                "== CRITICAL == This replica does not know the command '{name}' its primary sent; the data now differs"
+            );
+            return;
+        };
+        loop {
+            let outcome =
+                engine.call(&mut self.session, row, Request { args, raw }, reply, &mut |_, _, cx| {
+                    cx.out.ok();
+                });
+            match outcome {
+                Outcome::Done => return,
+                Outcome::Stalled => std::thread::sleep(Duration::from_millis(1)),
+                Outcome::External => {
+                    relay(&mut self.session);
+                    if args[0].eq_ignore_ascii_case(b"replconf") {
+                        self.replconf(args);
+                    }
+                    return;
+                }
+                Outcome::Refused => {
+                    let text = String::from_utf8_lossy(reply).trim_end().to_owned();
+                    let name = String::from_utf8_lossy(args[0]).into_owned();
+                    crate::log!(
+                        Warning,
+                        "== CRITICAL == This replica is sending an error to its master: '{text}' after processing the command '{name}'"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    fn replconf(&mut self, args: &[&[u8]]) {
+        if args.get(1).is_some_and(|a| a.eq_ignore_ascii_case(b"getack")) {
+            // The acknowledgement covers what came before this command.
+            let now = self.server.clock();
+            self.link.applied(self.server.engine.log().end());
+            self.link.getack(now);
+        }
+    }
+}
+
+/// A session for the primary's commands. The stream goes on in the database it had selected where our log ends.
+pub(super) fn primary_session(engine: &Engine) -> Session {
+    let mut session = engine.session();
+    session.from_primary = true;
+    session.db = engine.log().selected().unwrap_or(0);
+    session
+}
