@@ -143,13 +143,21 @@ fn a_full_sync_replaces_what_the_replica_had() {
     }
 }
 
-/// With swapdb the old data answers until the new is complete.
+/// With swapdb the old data answers until the new is complete, where it is of the same history.
 #[test]
 fn a_swapdb_replica_serves_its_old_data_during_the_sync() {
-    let primary = primary("--repl-transport socket --repl-diskless-window 64kb");
+    let primary = primary("--repl-transport socket --repl-diskless-window 64kb --repl-backlog-size 16kb");
     let replica = Server::sluice("--repl-diskless-load swapdb");
+    primary.say("SET old 1");
+    replica.follow(&primary);
+    replica.same_as(&primary);
+    // Away from its primary until the backlog does not reach back any more.
+    replica.say("REPLICAOF 127.0.0.1 1");
+    let mut c = primary.client();
+    c.say("DEL old");
+    bulk(&mut c, 1000, 100);
     let mut c = replica.client();
-    c.say("SET old 1");
+    assert_eq!(c.ask("GET old"), "1".into());
     replica.follow(&primary);
     until("the old data is replaced", || match c.ask("GET old") {
         Reply::Nil => Some(()),
@@ -159,6 +167,29 @@ fn a_swapdb_replica_serves_its_old_data_during_the_sync() {
         }
     });
     replica.same_as(&primary);
+    assert_eq!(primary.info("stats", "sync_full").as_deref(), Some("2"));
+}
+
+/// Old data of another history has nothing to do with the new: clients are told LOADING, as Redis tells them.
+#[test]
+fn a_swapdb_replica_of_another_history_is_loading() {
+    let primary = primary("--repl-transport socket --repl-diskless-sync-delay 0");
+    primary.say("CONFIG SET rdb-key-save-delay 2000");
+    let replica = Server::sluice("--repl-diskless-load swapdb");
+    let mut c = replica.client();
+    c.say("SET old 1");
+    replica.follow(&primary);
+    until("it loads", || {
+        matches!(c.ask("GET old"), Reply::Error(e) if e.starts_with("LOADING")).then_some(())
+    });
+    let loading = |field: &str| replica.info("persistence", field).unwrap_or_default();
+    assert_eq!((loading("loading").as_str(), loading("async_loading").as_str()), ("1", "0"));
+    // Given up half way, the old data is there again.
+    primary.say("CONFIG SET repl-diskless-sync-delay 1000");
+    primary.say("CLIENT KILL TYPE replica");
+    until("the load is given up", || (loading("loading") == "0").then_some(()));
+    assert_eq!(c.ask("GET old"), "1".into());
+    assert_eq!(c.ask("DBSIZE"), Reply::Int(1));
 }
 
 #[test]
