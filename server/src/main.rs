@@ -3,6 +3,7 @@
 mod admin;
 mod aof;
 mod args;
+mod check_aof;
 mod clients;
 mod commands;
 mod config;

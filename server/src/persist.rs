@@ -95,12 +95,17 @@ fn path(server: &Server) -> PathBuf {
 
 /// Writes a snapshot and waits for it.
 pub(crate) fn save_now(server: &Server) -> Result<(), String> {
-    save_begun(server, None, &server.storage)
+    save_begun(server, None, &server.storage, KeyDelay::begin(server))
 }
 
 /// Writes a snapshot as of `begun`, a cut and the change counter at its beginning, or as of the first moment a cut
 /// can be had.
-fn save_begun(server: &Server, begun: Option<(Cut, u64)>, storage: &Arc<dyn Storage>) -> Result<(), String> {
+fn save_begun(
+    server: &Server,
+    begun: Option<(Cut, u64)>,
+    storage: &Arc<dyn Storage>,
+    delay: KeyDelay,
+) -> Result<(), String> {
     let began = Instant::now();
     let p = &server.persist;
     p.last_try.store(unix_seconds(), Ordering::Relaxed);
@@ -115,9 +120,11 @@ fn save_begun(server: &Server, begun: Option<(Cut, u64)>, storage: &Arc<dyn Stor
         },
     };
     let options = save_options(server);
-    delay_keys(server, cut.db_sizes().iter().map(|(_, keys, _)| keys).sum(), &|| false);
-    let saved = sluice_persistence::save_cut(cut, storage, &path(server), &options, &mut |_| {
-        ControlFlow::Continue(())
+    let keys = cut.db_sizes().iter().map(|(_, keys, _)| keys).sum();
+    let saved = delay.wait(keys, &|| false).and_then(|()| {
+        let mut progress = |_: &_| ControlFlow::Continue(());
+        sluice_persistence::save_cut(cut, storage, &path(server), &options, &mut progress)
+            .map_err(|e| e.to_string())
     });
     p.began_ms.store(0, Ordering::Relaxed);
     p.last_seconds.store(began.elapsed().as_secs() as i64, Ordering::Relaxed);
@@ -135,24 +142,61 @@ fn save_begun(server: &Server, begun: Option<(Cut, u64)>, storage: &Arc<dyn Stor
             p.last_failed.store(true, Ordering::Relaxed);
             update_gate(server, &server.config.load());
             crate::log!(Warning, "Failed saving the DB: {e}");
-            Err(e.to_string())
+            Err(e)
         }
     }
 }
 
-/// `rdb-key-save-delay`, for tests: waits as long as so many keys would take, until `stop`, or until the setting
-/// is changed to nothing.
-pub(crate) fn delay_keys(server: &Server, keys: u64, stop: &dyn Fn() -> bool) {
-    const STEP: Duration = Duration::from_millis(10);
-    let began = Instant::now();
-    loop {
-        let Ok(delay @ 1..) = u64::try_from(server.config.load().rdb_key_save_delay) else { return };
-        if began.elapsed() >= Duration::from_micros(delay).saturating_mul(keys.min(u32::MAX.into()) as u32)
-            || stop()
-        {
-            return;
+/// `rdb-key-save-delay`, for tests: a save takes as much longer as so many keys would. As in a server that forks there
+/// is a child process meanwhile, which does nothing; to kill it makes the save fail.
+pub(crate) struct KeyDelay(Option<(std::process::Child, u64)>);
+
+impl KeyDelay {
+    /// A save begins.
+    pub(crate) fn begin(server: &Server) -> KeyDelay {
+        use std::process::{Command, Stdio};
+        server.stats.background_jobs.bump();
+        let Ok(delay @ 1..) = u64::try_from(server.config.load().rdb_key_save_delay) else {
+            return KeyDelay(None);
+        };
+        // It reads from a pipe of ours, so it never outlives us.
+        match Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn() {
+            Ok(child) => KeyDelay(Some((child, delay))),
+            Err(e) => {
+                crate::log!(Warning, "rdb-key-save-delay: {e}");
+                KeyDelay(None)
+            }
         }
-        std::thread::sleep(STEP);
+    }
+
+    /// Waits for so many keys, or until `stop`.
+    ///
+    /// # Errors
+    /// The child was killed.
+    pub(crate) fn wait(mut self, keys: u64, stop: &dyn Fn() -> bool) -> Result<(), String> {
+        use std::os::unix::process::ExitStatusExt;
+        const STEP: Duration = Duration::from_millis(5);
+        let Some((child, delay)) = &mut self.0 else { return Ok(()) };
+        let (time, began) = (Duration::from_micros(delay.saturating_mul(keys)), Instant::now());
+        while began.elapsed() < time && !stop() {
+            match child.try_wait() {
+                Ok(None) => std::thread::sleep(STEP),
+                Ok(Some(status)) => {
+                    return Err(format!("terminated by signal {}", status.signal().unwrap_or_default()));
+                }
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for KeyDelay {
+    fn drop(&mut self) {
+        if let Some((child, _)) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -190,9 +234,10 @@ pub(crate) fn bgsave(server: &Arc<Server>) -> bool {
     let owner = server.clone();
     // The snapshot is of the moment it was asked for, unless another cut is under way: then of that one's end.
     let begun = begin(server);
+    let delay = KeyDelay::begin(server);
     let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || {
         crate::os::short_turns();
-        let result = save_begun(&owner, begun, &owner.paced_storage);
+        let result = save_begun(&owner, begun, &owner.paced_storage, delay);
         owner.persist.bgsave_running.store(false, Ordering::Release);
         match result {
             Ok(()) => crate::log!(Notice, "Background saving terminated with success"),

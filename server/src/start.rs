@@ -16,9 +16,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
+/// A load that takes no longer than this keeps clients waiting in the queue of the socket; a longer one answers them.
+const QUIET_LOAD: Duration = Duration::from_millis(200);
+
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
     let words: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    if let Some(code) = tool(&words) {
+        return code;
+    }
     let sources = match args::parse(&words) {
         Invocation::Serve(sources) => sources,
         Invocation::Print(text) => {
@@ -58,6 +64,26 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs the tool that the program's name or its first argument names, if one does.
+fn tool(words: &[Vec<u8>]) -> Option<ExitCode> {
+    let called = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&called).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (program, rest) = match words.first().map(Vec::as_slice) {
+        _ if name == "redis-check-aof" => (name, words),
+        Some(b"check-aof") => (format!("{name} check-aof"), &words[1..]),
+        _ => return None,
+    };
+    let rest: Vec<String> = rest.iter().map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+    let good = match crate::check_aof::CheckAof::parse(&program, &rest) {
+        Ok(job) => job.run(&mut std::io::stdout(), &mut std::io::stdin().lock()),
+        Err(text) => {
+            println!("{text}");
+            false
+        }
+    };
+    Some(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn storage(config: &Config) -> Arc<dyn Storage> {
@@ -272,17 +298,23 @@ fn serve(mut config: Config) -> Result<(), String> {
     os::short_turns();
     server.set_gate(gate::LOADING, true);
     let outcome: Result<(), String> = runtime()?.block_on(async {
+        tokio::spawn(cron::signals(server.clone()));
+        // A file that cannot be loaded ends the server.
+        let (to, mut loaded) = tokio::sync::oneshot::channel();
+        let owner = server.clone();
+        std::thread::spawn(move || to.send(persist::load_at_start(&owner)));
+        // Little data is there before the first client is let in; while more is loaded they are told LOADING.
+        let early = tokio::time::timeout(QUIET_LOAD, &mut loaded).await.ok();
         for l in listeners {
             tokio::spawn(net::accept(server.clone(), l, workers.clone()));
         }
-        tokio::spawn(cron::signals(server.clone()));
-        // Clients are told LOADING meanwhile; a file that cannot be loaded ends the server.
-        let (to, loaded) = tokio::sync::oneshot::channel();
-        let owner = server.clone();
-        std::thread::spawn(move || to.send(persist::load_at_start(&owner)));
         let owner = server.clone();
         let load = async move {
-            loaded.await.unwrap_or_else(|_| Err("the loading thread panicked".into()))?;
+            let outcome = match early {
+                Some(outcome) => outcome,
+                None => loaded.await,
+            };
+            outcome.unwrap_or_else(|_| Err("the loading thread panicked".into()))?;
             crate::aof::begin_service(&owner)?;
             owner.set_gate(gate::LOADING, false);
             let primary = owner.config.load().replicaof.0.clone();

@@ -144,6 +144,8 @@ pub(crate) struct Stats {
     pub(crate) sync_partial_ok: Counter,
     pub(crate) sync_partial_err: Counter,
     pub(crate) error_replies: Counter,
+    /// Snapshots and rewrites begun: what a server that forks counts as forks.
+    pub(crate) background_jobs: Counter,
     pub(crate) reads_processed: Counter,
     pub(crate) writes_processed: Counter,
     /// Replies by error code (`ERR`, `WRONGTYPE`...), for `errorstats`.

@@ -16,6 +16,7 @@
 //! Here are the parts, all through [`Storage`](crate::storage::Storage) and without threads or clocks; who calls
 //! them when is the server's business.
 
+pub mod check;
 pub mod load;
 pub mod manifest;
 pub mod reader;

@@ -14,6 +14,7 @@
 use super::writer::{Writer, select};
 use super::{Mode, drop_writer, place};
 use crate::config::Config;
+use crate::persist::KeyDelay;
 use crate::state::{Server, unix_seconds};
 use parking_lot::{Condvar, Mutex};
 use sluice_engine::cut::Cut;
@@ -172,9 +173,10 @@ pub(super) fn begin(server: &Arc<Server>) -> Result<(), String> {
     aof.figures.rewrites.fetch_add(1, Ordering::Relaxed);
     aof.figures.rewrite_began.store(unix_seconds(), Ordering::Relaxed);
     let owner = server.clone();
+    let delay = KeyDelay::begin(server);
     let spawned = std::thread::Builder::new().name("aof-rewrite".into()).spawn(move || {
         crate::os::short_turns();
-        run(&owner);
+        run(&owner, delay);
     });
     if let Err(e) = spawned {
         aof.figures.rewrite_failed.store(true, Ordering::Relaxed);
@@ -208,10 +210,10 @@ pub(super) fn stop(server: &Server) {
     }
 }
 
-fn run(server: &Arc<Server>) {
+fn run(server: &Arc<Server>, delay: KeyDelay) {
     let f = &server.aof.figures;
     let began = f.rewrite_began.load(Ordering::Relaxed);
-    match rewrite(server) {
+    match rewrite(server, delay) {
         Ok(()) => {
             f.rewrite_failed.store(false, Ordering::Relaxed);
             f.failures.store(0, Ordering::Relaxed);
@@ -263,7 +265,7 @@ fn temporary_incr(place: &AofPlace) -> PathBuf {
     place.dir.join(format!("temp-{}.incr", place.filename))
 }
 
-fn rewrite(server: &Server) -> Result<(), Failure> {
+fn rewrite(server: &Server, delay: KeyDelay) -> Result<(), Failure> {
     let config = server.config.load();
     let place = place(&config);
     let (aof, storage) = (&server.aof, &server.storage);
@@ -276,7 +278,7 @@ fn rewrite(server: &Server) -> Result<(), Failure> {
     let name = aof.manifest.lock().next_base_name(&place.filename, rdb);
     let path = place.dir.join(std::path::Path::new(&*String::from_utf8_lossy(&name)));
     let keys = cut.db_sizes().iter().map(|(_, keys, _)| keys).sum();
-    crate::persist::delay_keys(server, keys, &|| aof.rewriting.stop.load(Ordering::Acquire));
+    delay.wait(keys, &|| aof.rewriting.stop.load(Ordering::Acquire))?;
     let stats = write_base(server, cut, &path, rdb, &config)?;
     crate::log!(Notice, "Background AOF rewrite terminated with success");
     if let Err(e) = commit(server, &place, mode, rdb, offset, &stats) {

@@ -93,7 +93,8 @@ pub(super) fn stats(s: &Sources<'_>, t: &mut Text) {
     t.field("pubsubshard_channels", 0);
     // There is no fork: a snapshot is a cut.
     t.field("latest_fork_usec", 0);
-    t.field("total_forks", 0);
+    // There are none: what they would be for is counted.
+    t.field("total_forks", s.stats.background_jobs.get());
     t.field("migrate_cached_sockets", s.migrate_sockets);
     t.field("slave_expires_tracked_keys", 0);
     for name in ["hits", "misses", "key_hits", "key_misses"] {
