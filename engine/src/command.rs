@@ -47,6 +47,8 @@ bitflags::bitflags! {
         const ALLOW_BUSY = 1 << 16;
         /// Refused while loading asynchronously.
         const NO_ASYNC_LOADING = 1 << 17;
+        /// Meets keys it does not name (SCAN, RANDOMKEY): the expired ones it removes are logged one by one.
+        const ARBITRARY_KEYS = 1 << 18;
     }
 }
 

@@ -4,7 +4,7 @@
 //! in ascending order, or all), runs it, and appends its effect to the log before it lets go of them; log order is
 //! therefore a legal serial order.
 
-use crate::command::{CmdError, Command, KeySpec, Run, TxOp};
+use crate::command::{CmdError, Command, Flags, KeySpec, Run, TxOp};
 use crate::config::Limits;
 use crate::cut::{Cut, CutBusy, CutShared};
 use crate::hash::{hash, shard_bits};
@@ -27,6 +27,8 @@ pub const DEFAULT_PREIMAGE_LIMIT: usize = 64 << 20;
 /// Most databases.
 pub const MAX_DATABASES: u32 = 1 << 10;
 
+/// Errors kept for [`Session::exec_errors`].
+const MAX_EXEC_ERRORS: usize = 1024;
 /// Keys are removed by the active expiry in steps of this many per shard lock.
 const EXPIRE_STEP: usize = 64;
 
@@ -50,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) cut_active: AtomicBool,
     pub(crate) preimage_limit: AtomicUsize,
     pub(crate) watchers: AtomicUsize,
+    /// Commands that wait for keys.
+    pub(crate) blocked: AtomicUsize,
     pub(crate) replica: AtomicBool,
     /// Expired keys stay, although this is no replica.
     keep_expired: AtomicBool,
@@ -159,6 +163,7 @@ impl EngineBuilder {
                 cut_active: AtomicBool::new(false),
                 preimage_limit: AtomicUsize::new(DEFAULT_PREIMAGE_LIMIT),
                 watchers: AtomicUsize::new(0),
+                blocked: AtomicUsize::new(0),
                 replica: AtomicBool::new(false),
                 keep_expired: AtomicBool::new(false),
                 own_expiries: OwnExpiries::default(),
@@ -202,6 +207,8 @@ pub enum Outcome {
     Stalled,
     /// Nothing happened: the command is the embedder's to run.
     External,
+    /// The command waits for a key: see [`Session::blocked`].
+    Blocked,
 }
 
 /// Runs the embedder's commands inside EXEC, where the shards are locked: it must not call the engine.
@@ -341,7 +348,12 @@ impl Engine {
         cx.keys.remove_doomed();
         let (held, fx) = cx.into_parts();
         self.commit(fx, None);
-        drop(held);
+        let ready = std::mem::take(&mut fx.ready);
+        if !ready.is_empty() {
+            self.serve_ready(held, ready);
+        } else {
+            drop(held);
+        }
         r
     }
 
@@ -370,6 +382,7 @@ impl Engine {
                 replica,
                 keep_expired: replica || self.inner.keep_expired.load(Ordering::Relaxed),
                 see_expired: from_primary,
+                may_block: false,
             },
             out: Reply::new(out, resp3),
         }
@@ -459,8 +472,12 @@ impl Engine {
             _ => unreachable!("call() sends only these here"),
         };
         let mut held = held;
+        if self.wakes(&held, row.command, req.args) {
+            drop(held);
+            held = Held::All(self.inner.lock_all());
+        }
         if self.inner.cut_active.load(Ordering::Relaxed)
-            && row.command.flags.contains(crate::command::Flags::WRITE)
+            && row.command.flags.contains(Flags::WRITE)
             && self.must_stall(&mut held, s.db, row.command.keys, req.args)
         {
             return Outcome::Stalled;
@@ -471,7 +488,9 @@ impl Engine {
         let now = if s.now_ms == 0 { now_ms() } else { s.now_ms };
         let start = out.len();
         let (db, resp3, from_primary) = (s.db, s.resp3, s.from_primary);
+        let may_block = s.may_block && !from_primary;
         let mut cx = self.context(&mut s.fx, held, db, from_primary, now, out, resp3);
+        cx.keys.may_block = may_block;
         let result = f(&mut cx, req.args);
         if cx.keys.replica && !from_primary && cx.keys.fx.dirty > 0 {
             self.inner.own_expiries.note(&mut cx, |f| row.command.keys.each(req.args, f), req.args);
@@ -487,20 +506,31 @@ impl Engine {
                 }
             }
         }
-        let (held, fx) = cx.into_parts();
+        let (mut held, fx) = cx.into_parts();
         let verbatim = !fx.replaced && fx.dirty > 0 && fx.enabled && fx.ops.is_empty();
         if from_primary {
             // The primary's own bytes are the effect, so that offsets stay equal.
             if let Some(raw) = req.raw {
                 self.inner.log.append_stream(raw, db);
             }
+        } else if fx.ops.len() > 1 && row.command.flags.contains(Flags::ARBITRARY_KEYS) {
+            self.commit_apart(fx);
         } else {
             self.commit(fx, if verbatim { req.raw.map(|raw| (db, raw)) } else { None });
         }
         if fx.dirty > 0 {
             self.inner.changes.fetch_add(fx.dirty, Ordering::Relaxed);
         }
-        drop(held);
+        if let Some(wish) = fx.wish.take() {
+            s.blocked = Some(self.enqueue(&mut held, wish, db, resp3, req.args));
+            return Outcome::Blocked;
+        }
+        if !fx.ready.is_empty() {
+            let ready = std::mem::take(&mut fx.ready);
+            self.serve_ready(held, ready);
+        } else {
+            drop(held);
+        }
         match result {
             Ok(()) => {
                 self.inner.calls[row.id].calls.fetch_add(1, Ordering::Relaxed);
@@ -532,6 +562,15 @@ impl Engine {
                     (*db, &fx.buf[range])
                 }));
             }
+        }
+    }
+
+    /// Appends effects that have nothing to do with each other.
+    fn commit_apart(&self, fx: &crate::keyspace::Effects) {
+        let mut from = 0;
+        for (db, end) in &fx.ops {
+            self.inner.log.append(*db, &fx.buf[from..*end]);
+            from = *end;
         }
     }
 
@@ -577,7 +616,7 @@ impl Engine {
     /// where cut and log share a stream. What it changes is handed over when it changes; here the rest follows.
     fn hand_over_read_keys(&self, held: &mut Held<'_>, db: u32, command: &Command, args: &[&[u8]]) {
         const CHANGE_EVERY_KEY: [&str; 6] = ["del", "unlink", "mset", "msetnx", "rename", "renamenx"];
-        if !command.flags.contains(crate::command::Flags::WRITE)
+        if !command.flags.contains(Flags::WRITE)
             || matches!(command.keys, KeySpec::None | KeySpec::Range { first: 1, last: 1, .. })
             || CHANGE_EVERY_KEY.contains(&command.name)
         {
@@ -732,6 +771,10 @@ impl Engine {
             indexes.push(self.inner.shard_of(hash(&w.key)));
         }
         let mut held = if all { Held::All(self.inner.lock_all()) } else { self.lock_indexes(indexes) };
+        if !all && self.each_queued(&t, s.db, |_, q, args| self.wakes(&held, q.command, args)) {
+            drop(held);
+            held = Held::All(self.inner.lock_all());
+        }
         if self.inner.cut_active.load(Ordering::Relaxed) {
             if self.each_queued(&t, s.db, |db, q, args| self.must_stall(&mut held, db, q.command.keys, args))
             {
@@ -770,7 +813,12 @@ impl Engine {
         } else {
             self.commit(effects, None);
         }
-        drop(held);
+        let ready = std::mem::take(&mut effects.ready);
+        if !ready.is_empty() {
+            self.serve_ready(held, ready);
+        } else {
+            drop(held);
+        }
         s.fx = fx;
         self.unwatch(s);
         self.inner.calls[row.id].calls.fetch_add(1, Ordering::Relaxed);
@@ -834,6 +882,9 @@ impl Engine {
             stats.failed.fetch_add(1, Ordering::Relaxed);
             cx.out.raw().truncate(start);
             cx.out.error(&e.0);
+            if !s.from_primary && s.exec_errors.len() < MAX_EXEC_ERRORS {
+                s.exec_errors.push(e);
+            }
         }
     }
 

@@ -4,6 +4,9 @@
 //! over bytes. Every token but `*` takes exactly one byte, so only the last `*` ever needs to be
 //! retried and a match costs at most pattern times text, however hostile the pattern.
 
+/// A pattern that needs more stars than this to match does not match: Redis' limit to its recursion.
+const MAX_STARS: usize = 1000;
+
 /// Whether `text` as a whole matches `pattern`; `nocase` folds ASCII letters.
 ///
 /// One oddity is kept: no pattern but the empty one matches the empty text, not even `*`
@@ -15,11 +18,18 @@ pub fn glob_match(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to resume after a mismatch: behind the last star, one byte further into the text.
     let mut retry: Option<(usize, usize)> = None;
+    let mut stars = 0;
     while t < text.len() {
         if pattern.get(p) == Some(&b'*') {
-            p += 1;
+            while pattern.get(p) == Some(&b'*') {
+                p += 1;
+            }
             if p == pattern.len() {
                 return true;
+            }
+            stars += 1;
+            if stars > MAX_STARS {
+                return false;
             }
             retry = Some((p, t));
             continue;
@@ -146,6 +156,13 @@ mod tests {
         assert!(glob_match(b"[A-C]x", b"bX", true));
         assert!(!glob_match(b"[\\A]", b"a", true));
         assert!(!glob_match(b"MaxMem*", b"maxmemory", false));
+    }
+
+    #[test]
+    fn a_pattern_of_very_many_stars_matches_nothing() {
+        let text = vec![b'a'; 5000];
+        assert!(glob_match(&b"*?".repeat(MAX_STARS), &text, false));
+        assert!(!glob_match(&b"*?".repeat(MAX_STARS + 1), &text, false));
     }
 
     #[test]

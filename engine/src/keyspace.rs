@@ -29,6 +29,8 @@ pub(crate) type WatchedKey = (u32, Box<[u8]>);
 pub struct Shard {
     pub(crate) dbs: Vec<Table>,
     pub(crate) watched: HashMap<WatchedKey, Vec<Arc<AtomicBool>>>,
+    /// Commands that wait for a key, of whichever database, by its name.
+    pub(crate) blocked: HashMap<Box<[u8]>, crate::blocking::Queue>,
     pub(crate) stats: ShardStats,
     /// Where the active expiry goes on: database and hash position.
     pub(crate) expire_cursor: (usize, u64),
@@ -50,6 +52,7 @@ impl Shard {
         Shard {
             dbs: (0..databases).map(|_| Table::new()).collect(),
             watched: HashMap::new(),
+            blocked: HashMap::new(),
             stats: ShardStats::default(),
             expire_cursor: (0, 0),
         }
@@ -67,7 +70,7 @@ pub(crate) enum Held<'a> {
 
 impl<'a> Held<'a> {
     #[inline]
-    fn shard(&mut self, index: usize) -> &mut Shard {
+    pub(crate) fn shard(&mut self, index: usize) -> &mut Shard {
         match self {
             Held::One(i, g) => {
                 debug_assert_eq!(*i, index, "a command touches only the keys of its key spec");
@@ -83,7 +86,7 @@ impl<'a> Held<'a> {
     }
 
     #[inline]
-    fn shard_ref(&self, index: usize) -> &Shard {
+    pub(crate) fn shard_ref(&self, index: usize) -> &Shard {
         match self {
             Held::One(i, g) => {
                 debug_assert_eq!(*i, index, "a command touches only the keys of its key spec");
@@ -98,7 +101,7 @@ impl<'a> Held<'a> {
         }
     }
 
-    fn each(&mut self, mut f: impl FnMut(usize, &mut Shard)) {
+    pub(crate) fn each(&mut self, mut f: impl FnMut(usize, &mut Shard)) {
         match self {
             Held::None => {}
             Held::One(i, g) => f(*i, g),
@@ -119,6 +122,10 @@ pub struct Effects {
     /// The command said itself what is logged.
     pub(crate) replaced: bool,
     pub(crate) enabled: bool,
+    /// The command found nothing and wants to wait.
+    pub(crate) wish: Option<crate::blocking::Wish>,
+    /// Keys that changed and that commands wait for, in the order of their change.
+    pub(crate) ready: Vec<(u32, Box<[u8]>)>,
 }
 
 impl Effects {
@@ -141,6 +148,8 @@ impl Effects {
         self.ops.clear();
         self.dirty = 0;
         self.replaced = false;
+        self.wish = None;
+        self.ready.clear();
     }
 }
 
@@ -169,6 +178,8 @@ pub struct Keys<'a> {
     pub(crate) replica: bool,
     /// Expiry does not hide keys: the command comes from the primary.
     pub(crate) see_expired: bool,
+    /// The command may wait for its keys.
+    pub(crate) may_block: bool,
 }
 
 /// A key and its hash, computed once.
@@ -700,8 +711,11 @@ impl<'a> Keys<'a> {
         self.signal_in(self.db, key);
     }
 
-    /// Tells watchers of a key in a database.
+    /// Tells watchers of a key in a database, and notes whether commands wait for it.
     pub fn signal_in(&mut self, db: u32, key: &[u8]) {
+        if self.inner.blocked.load(Ordering::Relaxed) != 0 {
+            self.note_ready(db, key);
+        }
         if self.inner.watchers.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -764,6 +778,10 @@ impl<'a> Keys<'a> {
             }
             shard.dbs.swap(a as usize, b as usize);
         });
+        if self.inner.blocked.load(Ordering::Relaxed) != 0 {
+            self.note_all_ready(a);
+            self.note_all_ready(b);
+        }
     }
 
     /// One step of SCAN over the selected database; `report` gets live entries, expired ones are removed on the way.

@@ -57,6 +57,7 @@
 //! repository shows all of it at work.
 
 pub mod api;
+pub mod blocking;
 pub mod command;
 mod commands;
 pub mod config;
@@ -77,5 +78,6 @@ pub mod table;
 pub mod value;
 
 pub use api::Db;
+pub use blocking::Blocked;
 pub use engine::{Engine, EngineBuilder, Outcome, Request, Row, now_ms};
 pub use session::Session;

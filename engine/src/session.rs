@@ -40,6 +40,12 @@ pub struct Session {
     pub from_primary: bool,
     /// The time commands see, in Unix milliseconds; 0 takes the clock for each command.
     pub now_ms: i64,
+    /// Blocking commands may wait: [`crate::Outcome::Blocked`] is understood. Otherwise they reply nothing at once.
+    pub may_block: bool,
+    /// The command that waits, after [`crate::Outcome::Blocked`].
+    pub blocked: Option<crate::Blocked>,
+    /// Errors that commands of the last EXEC replied, for counters; the embedder takes them out.
+    pub exec_errors: Vec<CmdError>,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watches: Vec<Watch>,
     pub(crate) touched: Arc<AtomicBool>,
@@ -62,6 +68,9 @@ impl Session {
             resp3: false,
             from_primary: false,
             now_ms: 0,
+            may_block: false,
+            blocked: None,
+            exec_errors: Vec::new(),
             transaction: None,
             watches: Vec::new(),
             touched: Arc::new(AtomicBool::new(false)),

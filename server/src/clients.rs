@@ -67,6 +67,8 @@ pub(crate) struct Client {
     pub(crate) input_bytes: AtomicUsize,
     pub(crate) output_bytes: AtomicUsize,
     pub(crate) authenticated: AtomicBool,
+    /// Ends its wait for a key, while it has one.
+    pub(crate) waits: Mutex<Option<tokio::sync::oneshot::Sender<crate::waiting::Unblock>>>,
 }
 
 impl Client {
@@ -137,6 +139,7 @@ impl Clients {
             input_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
             authenticated: AtomicBool::new(false),
+            waits: Mutex::new(None),
         });
         self.map.lock().insert(id, client.clone());
         self.count.fetch_add(1, Ordering::Relaxed);

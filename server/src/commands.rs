@@ -19,6 +19,8 @@ pub(crate) enum Flow {
     Close,
     /// The reply comes later; commands behind it wait.
     Later(tokio::sync::oneshot::Receiver<Vec<u8>>),
+    /// The command waits for a key.
+    Wait(Box<crate::waiting::Wait>),
     /// The connection becomes a replica's.
     Replica(Attach),
 }

@@ -6,6 +6,7 @@
 use crate::clients::{Client, kind};
 use crate::commands::{self, Flow};
 use crate::state::{Server, gate};
+use crate::waiting::{Wait, Waited};
 use bytes::BytesMut;
 use sluice_engine::command::{Command, Flags};
 use sluice_engine::resp::{Parsed, Reply, parse};
@@ -25,6 +26,8 @@ const FLUSH_AT: usize = 64 << 10;
 const KEEP_BUFFER: usize = 64 << 10;
 /// `client-query-buffer-limit` is at least this, so smaller buffers need no look at it.
 const QUERY_LIMIT_CHECK: usize = 1 << 20;
+/// Replies kept for a client that has not signed on and does not read.
+const UNAUTHENTICATED_OUTPUT: usize = 1 << 10;
 /// How long a command waits before it tries again while a cut's pre-image queue is full.
 const STALL_WAIT: Duration = Duration::from_millis(1);
 
@@ -50,6 +53,8 @@ enum Batch {
     Flush,
     /// Write what there is, wait for the rest of the reply.
     Later(tokio::sync::oneshot::Receiver<Vec<u8>>),
+    /// Write what there is, wait for a key.
+    Wait(Box<Wait>),
     /// Try the same command again in a moment.
     Stalled,
     /// Try the same command again when CLIENT PAUSE is over.
@@ -62,7 +67,8 @@ enum Batch {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(server: Arc<Server>, stream: Arc<TcpStream>, client: Arc<Client>) {
-    let session = server.engine.session();
+    let mut session = server.engine.session();
+    session.may_block = true;
     let authenticated = server.config.load().requirepass.is_empty();
     client.authenticated.store(authenticated, Ordering::Relaxed);
     let mut conn = Conn {
@@ -95,6 +101,28 @@ pub(crate) async fn write_all(stream: &TcpStream, out: &[u8]) -> std::io::Result
     Ok(())
 }
 
+/// Writes to a client that has not signed on: while it does not read, what it sends is still looked at, and false
+/// comes back once more than a little has piled up, for nothing is kept for strangers.
+async fn write_stranger(stream: &TcpStream, out: &mut Vec<u8>) -> std::io::Result<bool> {
+    loop {
+        match stream.try_write(out) {
+            Ok(n) => drop(out.drain(..n)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            Err(e) => return Err(e),
+        }
+        if out.is_empty() {
+            return Ok(true);
+        }
+        if out.len() > UNAUTHENTICATED_OUTPUT {
+            return Ok(false);
+        }
+        tokio::select! {
+            ready = stream.writable() => ready?,
+            ready = stream.readable() => return ready.map(|()| true),
+        }
+    }
+}
+
 impl Conn {
     async fn run(&mut self, stream: &Arc<TcpStream>) -> std::io::Result<()> {
         let mut input = BytesMut::with_capacity(READ_SIZE);
@@ -114,14 +142,23 @@ impl Conn {
                 if !out.is_empty() {
                     self.server.stats.net_output_bytes.add(out.len() as u64);
                     self.server.stats.writes_processed.bump();
-                    write_all(stream, &out).await?;
-                    out.clear();
+                    if self.authenticated {
+                        write_all(stream, &out).await?;
+                        out.clear();
+                    } else if !write_stranger(stream, &mut out).await? {
+                        return Ok(());
+                    }
                 }
                 match batch {
                     Batch::Drained => break,
                     Batch::Flush => {}
                     Batch::Close => return Ok(()),
                     Batch::Stalled => tokio::time::sleep(STALL_WAIT).await,
+                    Batch::Wait(wait) => match self.wait_for_key(stream, &mut input, *wait).await {
+                        Waited::Reply(reply) => self.late_reply(&mut out, &reply),
+                        Waited::Last(reply) => return write_all(stream, &reply).await,
+                        Waited::Gone => return Ok(()),
+                    },
                     Batch::Paused => {
                         self.client.set_kind(kind::BLOCKED, true);
                         self.server.pause.wait(self.server.clock()).await;
@@ -148,7 +185,7 @@ impl Conn {
     }
 
     /// Reads at least one byte; false at the end of the connection.
-    async fn read(&mut self, stream: &TcpStream, input: &mut BytesMut) -> std::io::Result<bool> {
+    pub(crate) async fn read(&mut self, stream: &TcpStream, input: &mut BytesMut) -> std::io::Result<bool> {
         if input.len() > QUERY_LIMIT_CHECK
             && input.len() as u64 > self.server.config.load().client_query_buffer_limit
         {
@@ -281,6 +318,11 @@ impl Conn {
         let mut deferred: Vec<(usize, Row, Vec<Vec<u8>>)> = Vec::new();
         let outcome =
             server.engine.call(&mut self.session, row, Request { args, raw }, out, &mut |row, args, cx| {
+                if row.command.name == "debug"
+                    && crate::admin::debug_in_place(&server, &self.client, args, &mut cx.out)
+                {
+                    return;
+                }
                 // Their turn comes when the locks are gone; the place of the reply is kept.
                 let owned = args.iter().map(|a| a.to_vec()).collect();
                 deferred.push((cx.out.raw().len(), row, owned));
@@ -293,16 +335,23 @@ impl Conn {
                 Flow::Next
             }
             Outcome::Stalled => return Flow::Stalled,
+            Outcome::Blocked => {
+                let Some(blocked) = self.session.blocked.take() else { return Flow::Next };
+                // What it counts and how long it took is noted when it ends.
+                return Flow::Wait(Box::new(Wait { blocked, command: row.id, since: *clock }));
+            }
             Outcome::External => {
                 server.engine.command_stats(row.id).calls.fetch_add(1, Ordering::Relaxed);
                 let flow = commands::run(self, row, args, out);
-                if out.get(start) == Some(&b'-') {
-                    let line = out[start + 1..].to_vec();
-                    server.stats.error(&line);
-                }
+                self.count_failure(row, &out[start..]);
                 flow
             }
         };
+        if !self.session.exec_errors.is_empty() {
+            for e in std::mem::take(&mut self.session.exec_errors) {
+                server.stats.error(e.0.as_bytes());
+            }
+        }
         if !deferred.is_empty() {
             flow = self.run_deferred(deferred, out);
         }
@@ -310,6 +359,9 @@ impl Conn {
         let took = now - *clock;
         *clock = now;
         server.engine.command_stats(row.id).nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+        if outcome != Outcome::Refused {
+            server.stats.latency.note(row.id, took);
+        }
         if !row.command.flags.contains(Flags::SKIP_SLOWLOG) {
             server.slowlog.note(took, args, &self.client);
         }
@@ -328,16 +380,34 @@ impl Conn {
             let mut reply = Vec::new();
             match commands::run(self, row, &refs, &mut reply) {
                 Flow::Next => {}
-                Flow::Later(_) | Flow::Replica(_) => {
+                Flow::Later(_) | Flow::Replica(_) | Flow::Wait(_) => {
                     reply.clear();
                     Reply::new(&mut reply, false).error("ERR Command not allowed inside a transaction");
                 }
                 other => last = other,
             }
+            self.count_failure(row, &reply);
             out.splice(at + shift..at + shift, reply.iter().copied());
             shift += reply.len();
         }
         last
+    }
+
+    /// Counts the error a command of the server replied, if it did.
+    fn count_failure(&self, row: Row, reply: &[u8]) {
+        if let Some(line) = reply.strip_prefix(b"-") {
+            self.server.stats.error(line);
+            self.server.engine.command_stats(row.id).failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A reply that came after its batch.
+    fn late_reply(&mut self, out: &mut Vec<u8>, reply: &[u8]) {
+        // What served it is a write.
+        self.wrote = true;
+        let start = out.len();
+        out.extend_from_slice(reply);
+        self.replied(out, start);
     }
 
     /// Honours CLIENT REPLY.
@@ -395,6 +465,9 @@ impl Conn {
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into(),
             );
         }
+        if gates & gate::OOM != 0 && c.flags.contains(Flags::DENYOOM) {
+            return Some("OOM command not allowed when used memory > 'maxmemory'.".into());
+        }
         let beside = gates & gate::ASYNC_LOADING != 0 && c.flags.contains(Flags::NO_ASYNC_LOADING);
         if beside || gates & gate::LOADING != 0 && !c.flags.contains(Flags::LOADING) {
             return Some("LOADING Redis is loading the dataset in memory".into());
@@ -434,6 +507,7 @@ fn batch_of(flow: Flow) -> Option<Batch> {
         Flow::Paused => Some(Batch::Paused),
         Flow::Close => Some(Batch::Close),
         Flow::Later(r) => Some(Batch::Later(r)),
+        Flow::Wait(wait) => Some(Batch::Wait(wait)),
         Flow::Replica(attach) => Some(Batch::Replica(attach)),
     }
 }

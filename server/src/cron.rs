@@ -28,6 +28,10 @@ pub(crate) async fn run(server: Arc<Server>) {
         }
         server.stats.sample();
         crate::admin::info::sample_peak();
+        let config = server.config.load();
+        if config.maxmemory > 0 {
+            server.update_memory_gate(&config);
+        }
         repl::primary::cron(&server);
         persist::cron(&server);
         crate::aof::cron(&server);

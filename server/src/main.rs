@@ -10,6 +10,7 @@ mod config;
 mod conn;
 mod cron;
 mod dump;
+mod latency;
 mod logging;
 mod net;
 mod os;
@@ -19,6 +20,7 @@ mod repl;
 mod slowlog;
 mod start;
 mod state;
+mod waiting;
 
 mod memory;
 mod migrate;

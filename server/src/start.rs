@@ -153,6 +153,17 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
             "The operating system is not able to handle the specified number of clients, try with {most}"
         ))
     })?;
+    let weak = Arc::downgrade(server);
+    server.config.on_change(
+        &["maxmemory", "maxmemory-policy", "replica-ignore-maxmemory", "latency-tracking"],
+        move |c| {
+            if let Some(s) = weak.upgrade() {
+                s.update_memory_gate(c);
+                s.stats.latency.on.store(c.latency_tracking, Ordering::Relaxed);
+            }
+            Ok(())
+        },
+    )?;
     // Listening sockets are opened once.
     let (port, bind) = (server.port, server.config.load().bind.clone());
     server.config.on_change(&["port", "bind"], move |c| {

@@ -28,6 +28,8 @@ pub(crate) mod gate {
     pub(crate) const ASYNC_LOADING: u32 = 1 << 6;
     /// CLIENT PAUSE is in force.
     pub(crate) const PAUSED: u32 = 1 << 7;
+    /// More memory is used than `maxmemory` allows, and nothing may be evicted.
+    pub(crate) const OOM: u32 = 1 << 8;
 }
 
 /// A running server.
@@ -83,6 +85,14 @@ impl Server {
     /// Is a full sync loaded beside the data that is served?
     pub(crate) fn is_loading_beside(&self) -> bool {
         self.gate.load(Ordering::Acquire) & gate::ASYNC_LOADING != 0
+    }
+
+    /// Closes or opens the gate of `maxmemory`. Only `noeviction` is kept: other policies evict nothing yet.
+    pub(crate) fn update_memory_gate(&self, config: &crate::config::Config) {
+        let exempt = config.maxmemory_policy != crate::config::EvictionPolicy::NoEviction
+            || config.replica_ignore_maxmemory && self.is_replica();
+        let over = config.maxmemory > 0 && !exempt && crate::admin::info::sample_peak() > config.maxmemory;
+        self.set_gate(gate::OOM, over);
     }
 
     /// Is the dataset being loaded?
@@ -152,6 +162,8 @@ pub(crate) struct Stats {
     pub(crate) errors: parking_lot::Mutex<std::collections::BTreeMap<String, u64>>,
     /// Calls of subcommands (`config|get`...), for `commandstats`.
     pub(crate) subcommands: crate::admin::SubcommandStats,
+    /// How long commands took.
+    pub(crate) latency: crate::latency::LatencyStats,
     /// Commands executed during the last samples of 100 ms, for `instantaneous_ops_per_sec`.
     pub(crate) ops: parking_lot::Mutex<Samples>,
     /// The same of bytes read and written, of all connections and of replication.
@@ -232,5 +244,6 @@ impl Stats {
             c.reset();
         }
         self.errors.lock().clear();
+        self.latency.reset();
     }
 }

@@ -152,6 +152,13 @@ impl Engine {
                 Outcome::Stalled => std::thread::sleep(STALL_PAUSE),
                 Outcome::External => return Err(external()),
                 Outcome::Done | Outcome::Refused => break,
+                Outcome::Blocked => {
+                    // The typed API never waits: what the session allows is for those who call the engine themselves.
+                    if let Some(blocked) = session.blocked.take() {
+                        out = self.unblock(&blocked).unwrap_or_else(|| blocked.nothing());
+                    }
+                    break;
+                }
             }
         }
         match ReplyValue::decode(&mut out.as_slice()) {

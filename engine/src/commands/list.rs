@@ -1,4 +1,4 @@
-//! List commands, but for the blocking ones.
+//! List commands; those that wait build on them in `blocking.rs`.
 //!
 //! All are logged as they came, except LMPOP, which becomes the LPOP or RPOP of the key it found.
 
@@ -11,14 +11,14 @@ use crate::value::{List, Type};
 
 /// An end of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Left,
     Right,
 }
 
 impl End {
     /// `LEFT` or `RIGHT`, in any case.
-    fn parse(word: &[u8]) -> Result<End, CmdError> {
+    pub(super) fn parse(word: &[u8]) -> Result<End, CmdError> {
         if word.eq_ignore_ascii_case(b"left") {
             Ok(End::Left)
         } else if word.eq_ignore_ascii_case(b"right") {
@@ -288,7 +288,7 @@ fn ltrim(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     Ok(())
 }
 
-fn move_element(cx: &mut Ctx<'_>, from: &[u8], to: &[u8], take: End, give: End) -> CmdResult {
+pub(super) fn move_element(cx: &mut Ctx<'_>, from: &[u8], to: &[u8], take: End, give: End) -> CmdResult {
     if cx.keys.read_to_change::<List>(from)?.is_none() {
         cx.out.null();
         return Ok(());
@@ -370,32 +370,66 @@ fn lpos(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     Ok(())
 }
 
-fn lmpop(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    let keys = bounded(a[1], 1, "ERR numkeys should be greater than 0")?;
-    let end_at = usize::try_from(keys).ok().and_then(|n| n.checked_add(2)).filter(|at| *at < a.len());
-    let end_at = end_at.ok_or(CmdError::SYNTAX)?;
-    let end = End::parse(a[end_at])?;
-    let mut count = None;
-    let mut at = end_at + 1;
-    while at < a.len() {
-        if count.is_some() || !a[at].eq_ignore_ascii_case(b"count") || at + 1 >= a.len() {
-            return Err(CmdError::SYNTAX);
+/// The words of LMPOP behind its name (BLMPOP's behind its timeout).
+pub(super) struct MultiPop {
+    /// Position of the first word that is no key.
+    keys_end: usize,
+    end: End,
+    count: usize,
+}
+
+impl MultiPop {
+    /// Reads `? NUMKEYS KEY ... LEFT|RIGHT [COUNT n]`.
+    pub(super) fn parse(a: &[&[u8]]) -> Result<MultiPop, CmdError> {
+        let keys = bounded(a[1], 1, "ERR numkeys should be greater than 0")?;
+        let end_at = usize::try_from(keys).ok().and_then(|n| n.checked_add(2)).filter(|at| *at < a.len());
+        let end_at = end_at.ok_or(CmdError::SYNTAX)?;
+        let end = End::parse(a[end_at])?;
+        let mut count = None;
+        let mut at = end_at + 1;
+        while at < a.len() {
+            if count.is_some() || !a[at].eq_ignore_ascii_case(b"count") || at + 1 >= a.len() {
+                return Err(CmdError::SYNTAX);
+            }
+            count = Some(bounded(a[at + 1], 1, "ERR count should be greater than 0")?);
+            at += 2;
         }
-        count = Some(bounded(a[at + 1], 1, "ERR count should be greater than 0")?);
-        at += 2;
+        let count = usize::try_from(count.unwrap_or(1)).unwrap_or(usize::MAX);
+        Ok(MultiPop { keys_end: end_at, end, count })
     }
-    let count = usize::try_from(count.unwrap_or(1)).unwrap_or(usize::MAX);
-    for key in &a[2..end_at] {
-        let Some(list) = cx.keys.write::<List>(key)? else { continue };
+
+    /// Pops from `key`, and replies, where there is a list; false where there is none.
+    pub(super) fn take(&self, cx: &mut Ctx<'_>, key: &[u8]) -> Result<bool, CmdError> {
+        let Some(list) = cx.keys.write::<List>(key)? else { return Ok(false) };
         cx.out.array(2);
         cx.out.bulk(key);
-        let removed = pop_many(&mut cx.out, list, end, count);
+        let removed = pop_many(&mut cx.out, list, self.end, self.count);
         removed_from(cx, key, removed);
-        let name: &[u8] = if end == End::Left { b"LPOP" } else { b"RPOP" };
+        let name: &[u8] = if self.end == End::Left { b"LPOP" } else { b"RPOP" };
         cx.propagate(&[name, key, itoa::Buffer::new().format(removed).as_bytes()]);
-        return Ok(());
+        Ok(true)
+    }
+}
+
+fn lmpop(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    let pop = MultiPop::parse(a)?;
+    for key in &a[2..pop.keys_end] {
+        if pop.take(cx, key)? {
+            return Ok(());
+        }
     }
     cx.out.null_array();
+    Ok(())
+}
+
+/// Pops one element of a list that is there and replies it with its key (BLPOP, BRPOP).
+pub(super) fn serve_pop(cx: &mut Ctx<'_>, key: &[u8], end: End) -> CmdResult {
+    let Some(value) = cx.keys.write::<List>(key)?.and_then(|list| end.pop(list)) else { return Ok(()) };
+    cx.out.array(2);
+    cx.out.bulk(key);
+    cx.out.bulk(&value);
+    removed_from(cx, key, 1);
+    cx.propagate(&[if end == End::Left { b"LPOP" } else { b"RPOP" }, key]);
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! The built-in commands, one file a family, one function a command, one row a command in the table.
 
+pub(crate) mod bits;
+pub(crate) mod blocking;
 pub(crate) mod connection;
 #[cfg(test)]
 pub(crate) mod console;
@@ -19,6 +21,8 @@ use crate::command::Command;
 /// Every built-in row.
 #[rustfmt::skip]
 pub(crate) const ALL: &[&[Command]] = &[
+    bits::COMMANDS,
+    blocking::COMMANDS,
     connection::COMMANDS,
     hash::COMMANDS,
     keys::COMMANDS,

@@ -3,7 +3,7 @@
 mod add;
 mod algebra;
 mod bounds;
-mod pop;
+pub(super) mod pop;
 mod range;
 mod sample;
 #[cfg(test)]

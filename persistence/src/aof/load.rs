@@ -369,7 +369,7 @@ impl One<'_> {
             let request = Request { args, raw: None };
             // A server's own commands (PING, REPLCONF of a primary's stream) change no data.
             match self.engine.call(session, row, request, reply, &mut |_, _, cx| cx.out.ok()) {
-                Outcome::Done | Outcome::External => return Ok(()),
+                Outcome::Done | Outcome::External | Outcome::Blocked => return Ok(()),
                 Outcome::Refused if row.command.name == "select" => {
                     return Err(AofError::Database { file: self.part.shown(), offset });
                 }

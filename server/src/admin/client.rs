@@ -14,6 +14,7 @@ use crate::commands::Flow;
 use crate::conn::Conn;
 use crate::pause::{self, Mode, Reason};
 use crate::state::Server;
+use crate::waiting::Unblock;
 
 pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     match lower(args[1]).as_slice() {
@@ -62,7 +63,7 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
             pause::resume(&conn.server, Reason::Client);
             out.ok();
         }
-        b"unblock" => unblock(args, out)?,
+        b"unblock" => unblock(conn, args, out)?,
         _ => help("CLIENT", HELP, out),
     }
     Ok(Flow::Next)
@@ -115,15 +116,16 @@ fn pause_arguments(args: &[&[u8]]) -> Result<(Mode, u64), CmdError> {
     Ok((mode, ms))
 }
 
-fn unblock(args: &[&[u8]], out: &mut Reply<'_>) -> CmdResult {
-    if let Some(how) = args.get(3)
-        && !matches!(lower(how).as_slice(), b"timeout" | b"error")
-    {
-        return Err(CmdError::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
-    }
-    parse_i64(args[2]).ok_or(CmdError::NOT_INT)?;
-    // No blocking command can be cut short yet.
-    out.int(0);
+fn unblock(conn: &Conn, args: &[&[u8]], out: &mut Reply<'_>) -> CmdResult {
+    let why = match args.get(3).map(|how| lower(how)).as_deref() {
+        None | Some(b"timeout") => Unblock::Timeout,
+        Some(b"error") => Unblock::Error,
+        Some(_) => return Err(CmdError::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+    };
+    let id = parse_i64(args[2]).ok_or(CmdError::NOT_INT)?;
+    let waits =
+        conn.server.clients.all().into_iter().find(|c| c.id as i64 == id).is_some_and(|c| c.unblock(why));
+    out.int(waits.into());
     Ok(())
 }
 

@@ -11,9 +11,11 @@ use sluice_engine::resp::Reply;
 use sluice_engine::value::Value;
 
 use super::{Handled, digest, help, lower, shown};
+use crate::clients::Client;
 use crate::commands::Flow;
 use crate::config::Guarded;
 use crate::conn::Conn;
+use crate::state::Server;
 
 /// Keys DEBUG POPULATE makes under one hold of the locks.
 const POPULATE_STEP: i64 = 1000;
@@ -22,13 +24,33 @@ const POPULATE_MAX_SIZE: i64 = 512 << 20;
 /// Longest DEBUG SLEEP, in seconds.
 const MAX_SLEEP: f64 = 3600.0;
 
-pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
-    let allowed = match conn.server.config.load().enable_debug_command {
+fn allowed(server: &Server, client: &Client) -> bool {
+    match server.config.load().enable_debug_command {
         Guarded::Yes => true,
-        Guarded::Local => conn.client.addr.ip().is_loopback(),
+        Guarded::Local => client.addr.ip().is_loopback(),
         Guarded::No => false,
-    };
-    if !allowed {
+    }
+}
+
+fn nap(seconds: &[u8]) {
+    let seconds = parse_f64(seconds).filter(|s| *s >= 0.0).unwrap_or(0.0).min(MAX_SLEEP);
+    std::thread::sleep(Duration::from_secs_f64(seconds));
+}
+
+/// DEBUG SLEEP inside EXEC, where everything is locked already: it sleeps in its turn. False for anything else.
+pub(crate) fn debug_in_place(server: &Server, client: &Client, args: &[&[u8]], out: &mut Reply<'_>) -> bool {
+    match args {
+        [_, word, seconds] if word.eq_ignore_ascii_case(b"sleep") && allowed(server, client) => {
+            nap(seconds);
+            out.ok();
+            true
+        }
+        _ => false,
+    }
+}
+
+pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+    if !allowed(&conn.server, &conn.client) {
         return Err(CmdError::text(
             "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
              from a local connection, otherwise you need to set this option in the configuration file, and then \
@@ -50,10 +72,9 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
             digests.iter().for_each(|digest| out.simple(&digest.hex()));
         }
         (b"sleep", [seconds]) => {
-            let seconds = parse_f64(seconds).filter(|s| *s >= 0.0).unwrap_or(0.0).min(MAX_SLEEP);
             // The whole server stops, as a single-threaded one would.
             let _standstill = conn.server.standstill.write();
-            engine.exclusive(0, &mut Vec::new(), |_| std::thread::sleep(Duration::from_secs_f64(seconds)));
+            engine.exclusive(0, &mut Vec::new(), |_| nap(seconds));
             out.ok();
         }
         (b"populate", words @ ([_] | [_, _] | [_, _, _])) => {
@@ -214,6 +235,29 @@ fn protocol(kind: &[u8], out: &mut Reply<'_>) -> CmdResult {
         b"integer" => out.int(12345),
         b"double" => out.double(2.5),
         b"null" => out.null(),
+        // RESP2 has no type for these: a string, and the reply without its attribute.
+        b"bignum" if out.is_resp3() => {
+            out.raw().extend_from_slice(b"(1234567999999999999999999999999999999\r\n")
+        }
+        b"bignum" => out.bulk(b"1234567999999999999999999999999999999"),
+        b"attrib" => {
+            if out.is_resp3() {
+                out.raw().extend_from_slice(b"|1\r\n");
+                out.bulk(b"key-popularity");
+                out.array(2);
+                out.bulk(b"key:123");
+                out.int(90);
+            }
+            out.bulk(b"Some real reply following the attribute");
+        }
+        b"push" => {
+            if !out.is_resp3() {
+                return Err(CmdError::text("ERR RESP2 is not supported by this command"));
+            }
+            out.push(2);
+            out.bulk(b"server-cpu-usage");
+            out.int(42);
+        }
         b"array" => {
             out.array(3);
             (0..3).for_each(|n| out.int(n));
@@ -235,7 +279,7 @@ fn protocol(kind: &[u8], out: &mut Reply<'_>) -> CmdResult {
         _ => {
             return Err(CmdError::text(
                 "ERR Wrong protocol type name. Please use one of the following: \
-                 string|integer|double|null|array|set|map|verbatim|true|false",
+                 string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
             ));
         }
     }
@@ -269,7 +313,8 @@ const HELP: &[&str] = &[
     "    replicas.",
     "PROTOCOL <type>",
     "    Reply with a test value of the specified type. <type> can be: string,",
-    "    integer, double, null, array, set, map, verbatim, true, false.",
+    "    integer, double, bignum, null, array, set, map, attrib, push, verbatim, true,",
+    "    false.",
     "REPLICATE <string> [<string> ...]",
     "    Replicate the words as a command to replicas and the append-only file, without running it.",
     "QUICKLIST-PACKED-THRESHOLD <size>",

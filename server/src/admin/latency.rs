@@ -1,7 +1,5 @@
 //! SLOWLOG and LATENCY.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use sluice_engine::command::CmdError;
 use sluice_engine::num::parse_i64;
 use sluice_engine::resp::Reply;
@@ -65,29 +63,38 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
     Ok(Flow::Next)
 }
 
-/// Calls per command; all of them in one bucket, at the mean, as no distribution is kept.
+/// Calls per command by their duration, cumulative, in powers of two of microseconds.
 fn histogram(conn: &Conn, names: &[&[u8]], out: &mut Reply<'_>) {
-    let engine = &conn.server.engine;
     let wanted =
         |name: &str| names.is_empty() || names.iter().any(|n| n.eq_ignore_ascii_case(name.as_bytes()));
+    let latency = &conn.server.stats.latency;
     let mut found = Vec::new();
-    for row in engine.commands().filter(|row| wanted(row.command.name)) {
-        let stats = engine.command_stats(row.id);
-        let (calls, nanos) = (stats.calls.load(Relaxed), stats.nanos.load(Relaxed));
-        if calls > 0 {
-            found.push((row.command.name, calls, (nanos / calls / 1000).max(1).next_power_of_two()));
+    for row in conn.server.engine.commands().filter(|row| wanted(row.command.name)) {
+        if let Some((calls, lines)) =
+            latency.of(row.id).map(|h| h.cumulative()).filter(|(calls, _)| *calls > 0)
+        {
+            found.push((row.command.name.to_owned(), calls, lines));
         }
     }
+    latency.each_sub(|command, sub, histogram| {
+        if wanted(command) || wanted(&format!("{command}|{sub}")) {
+            found.retain(|(name, ..)| name != command);
+            let (calls, lines) = histogram.cumulative();
+            found.push((format!("{command}|{sub}"), calls, lines));
+        }
+    });
     out.map(found.len());
-    for (name, calls, bucket) in found {
+    for (name, calls, lines) in found {
         out.bulk(name.as_bytes());
         out.map(2);
         out.bulk(b"calls");
         out.int(calls as i64);
         out.bulk(b"histogram_usec");
-        out.map(1);
-        out.int(bucket as i64);
-        out.int(calls as i64);
+        out.map(lines.len());
+        for (micros, calls) in lines {
+            out.int(micros as i64);
+            out.int(calls as i64);
+        }
     }
 }
 

@@ -30,6 +30,7 @@ use crate::commands::Flow;
 use crate::conn::Conn;
 
 pub(crate) use client::describe_client;
+pub(crate) use debug::debug_in_place;
 pub(crate) use rows::{ROWS, SubcommandStats};
 
 /// A command's name with its subcommand, if it has one: `slowlog|get`.
@@ -72,6 +73,9 @@ pub(crate) fn run(conn: &mut Conn, name: &str, args: &[&[u8]], out: &mut Vec<u8>
     let handled = checked.and_then(|()| handler(conn, args, &mut Reply::new(out, resp3)));
     if let Some((name, sub)) = rows::find(name, args) {
         let micros = began.elapsed().as_micros() as u64;
+        if ran {
+            conn.server.stats.latency.note_sub(name, sub, began.elapsed());
+        }
         conn.server.stats.subcommands.note(name, sub, |counted| {
             counted.calls += u64::from(ran);
             counted.micros += if ran { micros } else { 0 };

@@ -82,7 +82,9 @@ impl Directive {
         words: &[Vec<u8>],
         origin: Origin,
     ) -> Result<(), String> {
-        if !self.is(WORDS) && words.len() != 1 || words.is_empty() && !matches!(origin, Origin::Runtime) {
+        // `save` alone in a file means no save points, as `save ""` does.
+        let none_allowed = matches!(origin, Origin::Runtime) || self.name() == "save";
+        if !self.is(WORDS) && words.len() != 1 || words.is_empty() && !none_allowed {
             return Err("wrong number of arguments".into());
         }
         (self.assign)(config, words, origin)
@@ -267,7 +269,7 @@ directives! {
     replica_read_only: bool = true, "replica-read-only slave-read-only", Any, LIVE, Full;
     replica_lazy_flush: bool = false, "replica-lazy-flush slave-lazy-flush", Any, LIVE, Moot;
     replica_ignore_maxmemory: bool = true,
-        "replica-ignore-maxmemory slave-ignore-maxmemory", Any, LIVE, Later;
+        "replica-ignore-maxmemory slave-ignore-maxmemory", Any, LIVE, Full;
     replica_ignore_disk_write_errors: bool = false, "replica-ignore-disk-write-errors", Any, LIVE, Later;
     replica_priority: u64 = 100, "replica-priority slave-priority", Range(0, INT), LIVE, Full;
     replica_announced: bool = true, "replica-announced", Any, LIVE, Full;
@@ -315,7 +317,7 @@ directives! {
     enable_module_command: Guarded = Guarded::No, "enable-module-command", Any, FIXED, Later;
 
     // Memory, expiry and value encodings.
-    maxmemory: u64 = 0, "maxmemory", Bytes(0, u64::MAX), LIVE, Later;
+    maxmemory: u64 = 0, "maxmemory", Bytes(0, u64::MAX), LIVE, Full;
     maxmemory_policy: EvictionPolicy = EvictionPolicy::NoEviction, "maxmemory-policy", Any, LIVE, Later;
     maxmemory_samples: u64 = 5, "maxmemory-samples", Range(1, INT), LIVE, Later;
     maxmemory_eviction_tenacity: u64 = 10, "maxmemory-eviction-tenacity", Range(0, 100), LIVE, Later;

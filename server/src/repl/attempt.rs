@@ -343,7 +343,7 @@ impl<'a> Attempt<'a> {
                     cx.out.ok();
                 });
             match outcome {
-                Outcome::Done => return,
+                Outcome::Done | Outcome::Blocked => return,
                 Outcome::Stalled => std::thread::sleep(Duration::from_millis(1)),
                 Outcome::External => {
                     relay(&mut self.session);

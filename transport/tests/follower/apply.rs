@@ -152,7 +152,7 @@ impl StreamApplier {
             let outcome =
                 self.engine.call(&mut self.session, row, request, &mut self.replies, &mut |_, _, _| {});
             match outcome {
-                Outcome::Done | Outcome::Refused => return,
+                Outcome::Done | Outcome::Refused | Outcome::Blocked => return,
                 Outcome::Stalled => std::thread::sleep(STALL_WAIT),
                 Outcome::External => {
                     self.engine.relay_unknown(&mut self.session, raw);

@@ -9,9 +9,16 @@ use crate::value::ZSet;
 
 /// An end of a sorted set.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(in crate::commands) enum End {
     Min,
     Max,
+}
+
+impl End {
+    /// The command that pops there.
+    fn command(self) -> &'static [u8] {
+        if self == End::Min { b"ZPOPMIN" } else { b"ZPOPMAX" }
+    }
 }
 
 pub(super) fn zrem(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
@@ -71,38 +78,70 @@ pub(super) fn zpopmax(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     pop(cx, a, End::Max)
 }
 
-pub(super) fn zmpop(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    let positive = |arg: &[u8], error| int_arg(arg).ok().filter(|n| *n > 0).ok_or(CmdError::text(error));
-    let keys = positive(a[1], "ERR numkeys should be greater than 0")? as usize;
-    let rest = a.get(keys.saturating_add(2)..).unwrap_or_default();
-    let (&end, options) = rest.split_first().ok_or(CmdError::SYNTAX)?;
-    let end = match end.to_ascii_lowercase().as_slice() {
-        b"min" => End::Min,
-        b"max" => End::Max,
-        _ => return Err(CmdError::SYNTAX),
-    };
-    let count = match options {
-        [] => 1,
-        [word, count, rest @ ..] if word.eq_ignore_ascii_case(b"count") => {
-            let count = positive(count, "ERR count should be greater than 0")?;
-            if !rest.is_empty() {
-                return Err(CmdError::SYNTAX);
+/// The words of ZMPOP behind its name (BZMPOP's behind its timeout).
+pub(in crate::commands) struct MultiPop {
+    /// Position of the first word that is no key.
+    keys_end: usize,
+    end: End,
+    count: usize,
+}
+
+impl MultiPop {
+    /// Reads `? NUMKEYS KEY ... MIN|MAX [COUNT n]`.
+    pub(in crate::commands) fn parse(a: &[&[u8]]) -> Result<MultiPop, CmdError> {
+        let positive = |arg: &[u8], error| int_arg(arg).ok().filter(|n| *n > 0).ok_or(CmdError::text(error));
+        let keys = positive(a[1], "ERR numkeys should be greater than 0")? as usize;
+        let keys_end = keys.saturating_add(2);
+        let rest = a.get(keys_end..).unwrap_or_default();
+        let (&end, options) = rest.split_first().ok_or(CmdError::SYNTAX)?;
+        let end = match end.to_ascii_lowercase().as_slice() {
+            b"min" => End::Min,
+            b"max" => End::Max,
+            _ => return Err(CmdError::SYNTAX),
+        };
+        let count = match options {
+            [] => 1,
+            [word, count, rest @ ..] if word.eq_ignore_ascii_case(b"count") => {
+                let count = positive(count, "ERR count should be greater than 0")?;
+                if !rest.is_empty() {
+                    return Err(CmdError::SYNTAX);
+                }
+                count as usize
             }
-            count as usize
-        }
-        _ => return Err(CmdError::SYNTAX),
-    };
-    for key in &a[2..2 + keys] {
-        let Some(set) = peek(&mut cx.keys, key)? else { continue };
-        let n = count.min(set.len());
+            _ => return Err(CmdError::SYNTAX),
+        };
+        Ok(MultiPop { keys_end, end, count })
+    }
+
+    /// Takes members out of `key`, and replies, where there is a sorted set; false where there is none.
+    pub(in crate::commands) fn take(&self, cx: &mut Ctx<'_>, key: &[u8]) -> Result<bool, CmdError> {
+        let Some(set) = peek(&mut cx.keys, key)? else { return Ok(false) };
+        let n = self.count.min(set.len());
         cx.out.array(2);
         cx.out.bulk(key);
         cx.out.array(n);
-        take(cx, key, end, n, true)?;
-        let name: &[u8] = if end == End::Min { b"ZPOPMIN" } else { b"ZPOPMAX" };
-        cx.propagate(&[name, key, itoa::Buffer::new().format(n).as_bytes()]);
-        return Ok(());
+        take(cx, key, self.end, n, true)?;
+        cx.propagate(&[self.end.command(), key, itoa::Buffer::new().format(n).as_bytes()]);
+        Ok(true)
+    }
+}
+
+pub(super) fn zmpop(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    let pop = MultiPop::parse(a)?;
+    for key in &a[2..pop.keys_end] {
+        if pop.take(cx, key)? {
+            return Ok(());
+        }
     }
     cx.out.null_array();
+    Ok(())
+}
+
+/// Takes one member out of a sorted set that is there and replies it with its key and score (BZPOPMIN, BZPOPMAX).
+pub(in crate::commands) fn serve_pop(cx: &mut Ctx<'_>, key: &[u8], end: End) -> CmdResult {
+    cx.out.array(3);
+    cx.out.bulk(key);
+    take(cx, key, end, 1, false)?;
+    cx.propagate(&[end.command(), key]);
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Sources, Text};
 use crate::clients::kind;
+use crate::latency::Histogram;
 use crate::os::unix_micros;
 use crate::os::{self, Usage};
 
@@ -172,9 +173,26 @@ pub(super) fn errorstats(s: &Sources<'_>, t: &mut Text) {
     }
 }
 
-pub(super) fn latencystats(_: &Sources<'_>, t: &mut Text) {
-    // Percentiles per command are not kept yet; the section is there for those who parse it.
+pub(super) fn latencystats(s: &Sources<'_>, t: &mut Text) {
     t.section("Latencystats");
+    let percents = &s.config.latency_tracking_info_percentiles.0;
+    let mut line = |name: &str, histogram: &Histogram| {
+        if let Some(found) = histogram.percentiles(percents) {
+            let parts =
+                percents.iter().zip(found).map(|(p, nanos)| format!("p{p}={:.3}", nanos as f64 / 1000.0));
+            t.field(&format!("latency_percentiles_usec_{name}"), parts.collect::<Vec<_>>().join(","));
+        }
+    };
+    let mut parents = Vec::new();
+    s.stats.latency.each_sub(|command, sub, histogram| {
+        line(&format!("{command}|{sub}"), histogram);
+        parents.push(command.to_owned());
+    });
+    for row in s.engine.commands().filter(|row| !parents.iter().any(|p| p == row.command.name)) {
+        if let Some(histogram) = s.stats.latency.of(row.id) {
+            line(row.command.name, histogram);
+        }
+    }
 }
 
 pub(super) fn cluster(_: &Sources<'_>, t: &mut Text) {

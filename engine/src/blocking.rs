@@ -1,0 +1,303 @@
+//! Waiting for keys: what BLPOP and its kind do when there is nothing to take yet.
+//!
+//! A handler that finds nothing calls [`Ctx::block`]. The command then waits on its keys, in their shards, in the
+//! order it came; nothing can slip by, for its shards are still locked. A write to a key that somebody waits for runs
+//! exclusively (every shard locked). When it is done, and its effect logged, those who wait are served, the longest
+//! wait first, each as if it ran now: its effect is logged as that of the command that does not wait (LPOP for
+//! BLPOP). What serving one makes available to another (BLMOVE) is served in the same go.
+//!
+//! The engine knows no time: the embedder waits for the reply ([`Blocked::reply`]) as long as the command allows and
+//! takes it back with [`Engine::unblock`].
+
+use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec};
+use crate::engine::Engine;
+use crate::hash::hash;
+use crate::keyspace::{Ctx, Held, Keys};
+use crate::resp::Reply;
+use crate::value::Type;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// Takes what a waiting command waits for from a key that now holds it; replies, and propagates what it did.
+pub(crate) type ServeFn = fn(&mut Ctx<'_>, &[&[u8]], &[u8]) -> CmdResult;
+
+/// What a handler that found nothing asks for.
+pub(crate) struct Wish {
+    /// Positions of the keys among the arguments.
+    pub(crate) keys: std::ops::Range<usize>,
+    /// The type it waits for.
+    pub(crate) kind: Type,
+    /// `None` waits for ever.
+    pub(crate) timeout: Option<Duration>,
+    /// Serves it.
+    pub(crate) serve: ServeFn,
+}
+
+/// A command that waits.
+pub(crate) struct Waiter {
+    db: u32,
+    keys: SmallVec<[Box<[u8]>; 1]>,
+    args: Vec<Vec<u8>>,
+    kind: Type,
+    serve: ServeFn,
+    resp3: bool,
+    /// In the shards' queues; changes under the locks of its keys' shards.
+    waiting: AtomicBool,
+    slot: Mutex<Slot>,
+}
+
+#[derive(Default)]
+struct Slot {
+    reply: Option<Vec<u8>>,
+    waker: Option<Waker>,
+}
+
+impl Waiter {
+    fn deliver(&self, reply: Vec<u8>) {
+        let mut slot = self.slot.lock();
+        slot.reply = Some(reply);
+        if let Some(waker) = slot.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Those who wait for a key, the first to be served first.
+pub(crate) type Queue = VecDeque<Arc<Waiter>>;
+
+/// A command that waits, as its caller holds it.
+pub struct Blocked {
+    waiter: Arc<Waiter>,
+    /// How long it may wait; `None` is for ever.
+    pub timeout: Option<Duration>,
+}
+
+impl std::fmt::Debug for Blocked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Blocked").field("timeout", &self.timeout).finish()
+    }
+}
+
+impl Blocked {
+    /// The reply, once there is one.
+    pub async fn reply(&self) -> Vec<u8> {
+        std::future::poll_fn(|cx| {
+            let mut slot = self.waiter.slot.lock();
+            match slot.reply.take() {
+                Some(reply) => Poll::Ready(reply),
+                None => {
+                    slot.waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// The reply of a command whose time is up: a null array.
+    pub fn nothing(&self) -> Vec<u8> {
+        let mut reply = Vec::new();
+        Reply::new(&mut reply, self.waiter.resp3).null_array();
+        reply
+    }
+}
+
+/// Parses a timeout in seconds, as blocking commands take it; 0 is for ever.
+pub(crate) fn timeout_arg(arg: &[u8]) -> Result<Option<Duration>, CmdError> {
+    let seconds = crate::num::parse_f64(arg)
+        .filter(|s| s.is_finite())
+        .ok_or(CmdError::text("ERR timeout is not a float or out of range"))?;
+    if seconds < 0.0 {
+        return Err(CmdError::text("ERR timeout is negative"));
+    }
+    let ms = (seconds * 1000.0).ceil();
+    if ms >= i64::MAX as f64 {
+        return Err(CmdError::text("ERR timeout is out of range"));
+    }
+    Ok((ms > 0.0).then(|| Duration::from_millis(ms as u64)))
+}
+
+impl Ctx<'_> {
+    /// Waits as `wish` says, or replies nothing at once where waiting is not allowed (EXEC, the primary's stream).
+    pub(crate) fn block(&mut self, wish: Wish) {
+        if self.keys.may_block {
+            self.keys.fx.wish = Some(wish);
+        } else {
+            self.out.null_array();
+        }
+    }
+}
+
+impl Keys<'_> {
+    /// Notes that a key changed which somebody waits for.
+    #[cold]
+    pub(crate) fn note_ready(&mut self, db: u32, key: &[u8]) {
+        let h = hash(key);
+        let index = self.inner.shard_of(h);
+        let waited = self.held.shard(index).blocked.get(key).is_some_and(|q| q.iter().any(|w| w.db == db));
+        if waited && !self.fx.ready.iter().any(|(d, k)| *d == db && **k == *key) {
+            self.fx.ready.push((db, key.into()));
+        }
+    }
+
+    /// Notes every key of a database that somebody waits for and that exists: the database was swapped in.
+    pub(crate) fn note_all_ready(&mut self, db: u32) {
+        let mut found = Vec::new();
+        self.held.each(|_, shard| {
+            for (key, queue) in &shard.blocked {
+                if queue.iter().any(|w| w.db == db) && shard.dbs[db as usize].get(key).is_some() {
+                    found.push((db, key.clone()));
+                }
+            }
+        });
+        self.fx.ready.extend(found);
+    }
+}
+
+impl Engine {
+    /// Commands that wait for keys.
+    pub fn blocked(&self) -> usize {
+        self.inner.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Would this command change a key that somebody waits for?
+    pub(crate) fn wakes(&self, held: &Held<'_>, command: &Command, args: &[&[u8]]) -> bool {
+        if self.inner.blocked.load(Ordering::Relaxed) == 0 || !command.flags.contains(Flags::WRITE) {
+            return false;
+        }
+        // The key's name decides, whatever the database: MOVE and COPY reach into others.
+        let mut found = false;
+        if !matches!(command.keys, KeySpec::None) {
+            command.keys.each(args, |at| {
+                let index = self.inner.shard_of(hash(args[at]));
+                found |= held.shard_ref(index).blocked.contains_key(args[at]);
+            });
+        }
+        found
+    }
+
+    /// Puts a command in the queues of its keys, whose shards are locked.
+    pub(crate) fn enqueue(
+        &self,
+        held: &mut Held<'_>,
+        wish: Wish,
+        db: u32,
+        resp3: bool,
+        args: &[&[u8]],
+    ) -> Blocked {
+        let mut keys: SmallVec<[Box<[u8]>; 1]> = SmallVec::new();
+        for at in wish.keys {
+            if !keys.iter().any(|k| **k == *args[at]) {
+                keys.push(args[at].into());
+            }
+        }
+        let waiter = Arc::new(Waiter {
+            db,
+            keys,
+            args: args.iter().map(|a| a.to_vec()).collect(),
+            kind: wish.kind,
+            serve: wish.serve,
+            resp3,
+            waiting: AtomicBool::new(true),
+            slot: Mutex::default(),
+        });
+        for key in &waiter.keys {
+            let index = self.inner.shard_of(hash(key));
+            held.shard(index).blocked.entry(key.clone()).or_default().push_back(waiter.clone());
+        }
+        self.inner.blocked.fetch_add(1, Ordering::Release);
+        Blocked { waiter, timeout: wish.timeout }
+    }
+
+    fn dequeue(&self, held: &mut Held<'_>, waiter: &Arc<Waiter>) {
+        for key in &waiter.keys {
+            let index = self.inner.shard_of(hash(key));
+            let blocked = &mut held.shard(index).blocked;
+            if let Some(queue) = blocked.get_mut(key) {
+                queue.retain(|w| !Arc::ptr_eq(w, waiter));
+                if queue.is_empty() {
+                    blocked.remove(key);
+                }
+            }
+        }
+        waiter.waiting.store(false, Ordering::Release);
+        self.inner.blocked.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Ends a wait. Returns the reply if the command was served before this call: then that is its outcome.
+    pub fn unblock(&self, blocked: &Blocked) -> Option<Vec<u8>> {
+        let indexes = blocked.waiter.keys.iter().map(|k| self.inner.shard_of(hash(k))).collect();
+        let mut held = self.lock_indexes(indexes);
+        if blocked.waiter.waiting.load(Ordering::Acquire) {
+            self.dequeue(&mut held, &blocked.waiter);
+            return None;
+        }
+        drop(held);
+        // Delivered before the locks were released.
+        blocked.waiter.slot.lock().reply.take()
+    }
+
+    /// Serves those who wait for `ready` keys; every shard is locked, and is let go of at the end.
+    pub(crate) fn serve_ready(&self, held: Held<'_>, mut ready: Vec<(u32, Box<[u8]>)>) {
+        // Taken apart and put together again, its lifetime may be that of the locals here.
+        let Held::All(shards) = held else {
+            debug_assert!(false, "a write to a key that is waited for runs exclusively");
+            return;
+        };
+        let mut fx = crate::keyspace::Effects::default();
+        let mut reply = Vec::new();
+        let mut cx = self.context(&mut fx, Held::All(shards), 0, false, crate::now_ms(), &mut reply, false);
+        let mut served: Vec<(Arc<Waiter>, Vec<u8>)> = Vec::new();
+        while !ready.is_empty() {
+            for (db, key) in std::mem::take(&mut ready) {
+                cx.keys.db = db;
+                // Those who come to wait while others are served have their turn later.
+                let index = self.inner.shard_of(hash(&key));
+                let queue: Vec<_> = match cx.keys.held.shard(index).blocked.get(&key) {
+                    Some(queue) => queue.iter().filter(|w| w.db == db).cloned().collect(),
+                    None => continue,
+                };
+                for waiter in queue {
+                    // A key that has expired since is removed, and nobody is served.
+                    if !cx.keys.live(&key) {
+                        break;
+                    }
+                    match cx.keys.type_of(&key) {
+                        None => break,
+                        Some(kind) if kind != waiter.kind => continue,
+                        Some(_) => {}
+                    }
+                    self.serve_one(&mut cx, &waiter, &key);
+                    self.dequeue(&mut cx.keys.held, &waiter);
+                    served.push((waiter, std::mem::take(cx.out.raw())));
+                }
+                ready.append(&mut cx.keys.fx.ready);
+            }
+        }
+        cx.keys.remove_doomed();
+        let (held, effects) = cx.into_parts();
+        self.commit(effects, None);
+        for (waiter, reply) in served {
+            waiter.deliver(reply);
+        }
+        drop(held);
+    }
+
+    fn serve_one(&self, cx: &mut Ctx<'_>, waiter: &Waiter, key: &[u8]) {
+        let args: SmallVec<[&[u8]; 8]> = waiter.args.iter().map(Vec::as_slice).collect();
+        cx.out.raw().clear();
+        cx.out.set_resp3(waiter.resp3);
+        cx.keys.fx.dirty = 0;
+        let result = (waiter.serve)(cx, &args, key);
+        self.inner.changes.fetch_add(cx.keys.fx.dirty, Ordering::Relaxed);
+        if let Err(e) = result {
+            cx.out.raw().clear();
+            cx.out.error(&e.0);
+        }
+    }
+}
