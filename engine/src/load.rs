@@ -1,7 +1,7 @@
 //! Loading: filling the keyspace from a source of a cut (an RDB file, a full sync).
 //!
 //! A live loader writes into the engine's own tables: nobody should read them meanwhile (the server answers
-//! LOADING). A staging loader fills tables of its own beside the live data and exchanges them in
+//! LOADING). Several may do so at once, each on its own thread, with different keys. A staging loader fills tables of its own beside the live data and exchanges them in
 //! [`Loader::finish`], under all locks; dropping it instead drops what it loaded. Nothing is logged either way.
 
 use crate::engine::Engine;
@@ -16,9 +16,9 @@ pub struct Loader {
     /// Tables by shard, then database; empty for a live loader.
     staging: Vec<Vec<Table>>,
     loaded: u64,
-    /// Entries made and not yet in their tables: inserted together, so that the cache misses of one overlap with
-    /// those of the others.
-    batch: Vec<(u64, u32, Entry)>,
+    /// Entries made and not yet in their tables, by shard: inserted together, so that the cache misses of one overlap
+    /// with those of the others, and under the lock of one shard, so that loaders on other threads go on.
+    batches: Vec<Vec<(u64, u32, Entry)>>,
     duplicates: u64,
 }
 
@@ -31,7 +31,7 @@ impl std::fmt::Debug for Loader {
     }
 }
 
-/// Entries inserted together.
+/// Entries of a shard inserted together.
 const BATCH: usize = 64;
 /// Keys a loader prepares room for at once: a source may lie about its size.
 const MAX_RESERVE: usize = 1 << 24;
@@ -125,7 +125,23 @@ impl ElementBatch {
 
 impl Loader {
     fn new(engine: Engine, staging: Vec<Vec<Table>>) -> Loader {
-        Loader { engine, staging, loaded: 0, batch: Vec::with_capacity(BATCH), duplicates: 0 }
+        let batches = (0..engine.inner.shards.len()).map(|_| Vec::with_capacity(BATCH)).collect();
+        Loader { engine, staging, loaded: 0, batches, duplicates: 0 }
+    }
+
+    /// The engine it fills.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Does it write into the live keyspace? Then others may do so too, on other threads, with other keys.
+    pub fn is_live(&self) -> bool {
+        self.staging.is_empty()
+    }
+
+    /// Counts entries that other loaders brought in for this one.
+    pub fn credit(&mut self, entries: u64) {
+        self.loaded += entries;
     }
 
     /// Prepares for this many keys in a database.
@@ -187,43 +203,33 @@ impl Loader {
             return false;
         }
         entry.as_mut().set_lru(lru);
-        self.batch.push((hash(entry.as_ref().key()), db, entry));
+        let h = hash(entry.as_ref().key());
+        let shard = self.engine.inner.shard_of(h);
         self.loaded += 1;
-        self.batch.len() < BATCH || self.flush()
+        self.batches[shard].push((h, db, entry));
+        if self.batches[shard].len() >= BATCH {
+            self.flush_shard(shard);
+        }
+        self.duplicates == 0
     }
 
     /// Puts into the tables what was added so far. False where a key was there already (it was replaced), now or in
     /// an earlier flush.
     pub fn flush(&mut self) -> bool {
-        let engine = self.engine.clone();
-        if self.staging.is_empty() {
-            let mut shards = engine.inner.lock_all();
-            self.insert(|shard, db, f| f(&mut shards[shard].dbs[db]));
-        } else {
-            let mut staging = std::mem::take(&mut self.staging);
-            self.insert(|shard, db, f| f(&mut staging[shard][db]));
-            self.staging = staging;
+        for shard in 0..self.batches.len() {
+            if !self.batches[shard].is_empty() {
+                self.flush_shard(shard);
+            }
         }
         self.duplicates == 0
     }
 
-    /// Inserts the batch; `table` calls its third argument with a shard's table of a database.
-    fn insert(&mut self, mut table: impl FnMut(usize, usize, &mut dyn FnMut(&mut Table))) {
-        let inner = &self.engine.inner;
-        for (h, db, _) in &self.batch {
-            table(inner.shard_of(*h), *db as usize, &mut |t| t.prefetch(*h));
-        }
-        for (h, db, _) in &self.batch {
-            table(inner.shard_of(*h), *db as usize, &mut |t| t.prefetch_free_slot(*h));
-        }
-        for (h, db, entry) in self.batch.drain(..) {
-            let mut entry = Some(entry);
-            table(inner.shard_of(h), db as usize, &mut |t| {
-                if let Some(e) = entry.take() {
-                    self.duplicates += u64::from(t.insert_hashed(h, e));
-                }
-            });
-        }
+    fn flush_shard(&mut self, shard: usize) {
+        let batch = &mut self.batches[shard];
+        self.duplicates += match self.staging.get_mut(shard) {
+            Some(tables) => insert(batch, tables),
+            None => insert(batch, &mut self.engine.inner.shards[shard].lock().dbs),
+        };
     }
 
     /// Ends the load; a staging loader's tables replace the live ones at once. Returns how many entries came in.
@@ -247,4 +253,15 @@ impl Loader {
         }
         self.loaded
     }
+}
+
+/// Inserts a batch into the tables of its shard; returns how many entries replaced another.
+fn insert(batch: &mut Vec<(u64, u32, Entry)>, tables: &mut [Table]) -> u64 {
+    for (h, db, _) in batch.iter() {
+        tables[*db as usize].prefetch(*h);
+    }
+    for (h, db, _) in batch.iter() {
+        tables[*db as usize].prefetch_free_slot(*h);
+    }
+    batch.drain(..).map(|(h, db, entry)| u64::from(tables[db as usize].insert_hashed(h, entry))).sum()
 }

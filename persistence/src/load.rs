@@ -2,11 +2,37 @@
 
 use crate::Error;
 use crate::rdb::source::FileSource;
-use crate::rdb::{EngineVisitor, LoadReport, RdbDecoder, RdbError};
+use crate::rdb::{LoadReport, RdbDecoder, RdbError, Step};
 use crate::storage::Storage;
 use sluice_engine::load::Loader;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+/// A load as others see it while it runs, and what they may tell it.
+#[derive(Debug, Default)]
+pub struct LoadControl {
+    /// Bytes read so far.
+    pub bytes: AtomicU64,
+    /// The writer's memory as the stream states it (`used-mem`), 0 until it was read.
+    pub used_memory: AtomicU64,
+    /// `key-load-delay`, for tests: microseconds to wait for each key, or, negative, one microsecond for about one of so
+    /// many keys. With it keys are read one by one.
+    pub key_delay: AtomicI64,
+}
+
+impl LoadControl {
+    /// Waits as `key_delay` says after the key at `turn`.
+    fn pause(&self, delay: i64, turn: u64) {
+        let micros = match u64::try_from(delay) {
+            Ok(micros) => micros,
+            Err(_) if turn.is_multiple_of(delay.unsigned_abs()) => 1,
+            Err(_) => return,
+        };
+        std::thread::sleep(Duration::from_micros(micros));
+    }
+}
 
 /// How to load.
 #[derive(Debug, Clone)]
@@ -15,11 +41,13 @@ pub struct LoadOptions {
     pub checksum: bool,
     /// Leave out keys that expired before this, in milliseconds of Unix time: a primary gives now, a replica nothing.
     pub drop_expired_before: Option<i64>,
+    /// Where progress is shown.
+    pub control: Option<Arc<LoadControl>>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { checksum: true, drop_expired_before: None }
+        Self { checksum: true, drop_expired_before: None, control: None }
     }
 }
 
@@ -38,9 +66,24 @@ pub struct LoadStats {
     pub elapsed: Duration,
 }
 
+/// Files smaller than this are loaded by the calling thread alone: more threads would cost more than they bring.
+const PARALLEL_MIN: u64 = 4 << 20;
+
 /// Loads an RDB file through `loader`, which the caller finishes, or drops if this fails. The file is
-/// only read.
+/// only read. A live loader is helped by threads, where there is more than one core.
 pub fn load(
+    loader: &mut Loader,
+    storage: &dyn Storage,
+    path: &Path,
+    options: &LoadOptions,
+) -> Result<LoadStats, Error> {
+    let workers = crate::rdb::workers_here();
+    load_with(workers, loader, storage, path, options)
+}
+
+/// As [`load`], with this many threads beside the calling one.
+pub fn load_with(
+    workers: usize,
     loader: &mut Loader,
     storage: &dyn Storage,
     path: &Path,
@@ -48,15 +91,34 @@ pub fn load(
 ) -> Result<LoadStats, Error> {
     let started = Instant::now();
     let file = storage.open(path).map_err(Error::io("opening", path))?;
-    let mut visitor = EngineVisitor::new(loader, options.drop_expired_before).within(file.len());
     let mut decoder = RdbDecoder::with_checksum(FileSource::new(&*file), options.checksum);
-    let read = decoder.run(&mut visitor).and_then(|()| {
-        let offset = decoder.offset();
-        visitor.flush().map_err(|reason| RdbError::Refused { offset, reason })
-    });
+    let workers = if loader.is_live() && file.len() >= PARALLEL_MIN { workers } else { 0 };
+    let control = options.control.clone().unwrap_or_default();
+    let (read, report) =
+        crate::rdb::with_workers(workers, loader, options.drop_expired_before, Some(file.bytes()), |crew| {
+            crew.within(file.len());
+            for turn in 0.. {
+                let delay = control.key_delay.load(Ordering::Relaxed);
+                let step = if delay == 0 { crew.step(&mut decoder)? } else { crew.step_alone(&mut decoder)? };
+                control.bytes.store(decoder.offset(), Ordering::Relaxed);
+                if let Some(used) = crew.report().used_memory {
+                    control.used_memory.store(used, Ordering::Relaxed);
+                }
+                match step {
+                    Step::More if delay == 0 => {}
+                    Step::More => control.pause(delay, turn),
+                    Step::Done => break,
+                    Step::Starved => {
+                        let offset = decoder.offset();
+                        return Err(RdbError::Truncated { offset, end: offset, needed: 1 });
+                    }
+                }
+            }
+            crew.flush(decoder.offset())
+        });
     read.map_err(|source| Error::Rdb { path: path.to_path_buf(), source })?;
     Ok(LoadStats {
-        report: visitor.into_report(),
+        report,
         version: decoder.version(),
         bytes: decoder.offset(),
         file_bytes: file.len(),

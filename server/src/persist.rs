@@ -302,6 +302,7 @@ pub(crate) fn load_file(server: &Server, path: &std::path::Path) -> Result<(), S
     let options = LoadOptions {
         checksum: config.rdbchecksum,
         drop_expired_before: (!replica).then(sluice_engine::now_ms),
+        ..LoadOptions::default()
     };
     let mut loader = server.engine.loader();
     let result = sluice_persistence::load(&mut loader, &*server.storage, path, &options);

@@ -242,8 +242,9 @@ impl<S: Source> RdbDecoder<S> {
                 return Err(RdbError::Corrupt { offset: self.entry_at, reason: reason.into() });
             }
         };
-        let shown = &self.key[..self.key.len().min(128)];
-        let what = format!("{what} (value type {kind}) at key \"{}\"", shown.escape_ascii());
+        let shown = self.key[..self.key.len().min(128)].escape_ascii();
+        let at = if self.key.is_empty() { String::new() } else { format!(" at key \"{shown}\"") };
+        let what = format!("{what} (value type {kind}){at}");
         Err(RdbError::Unsupported { offset: self.entry_at, what })
     }
 
@@ -269,6 +270,9 @@ impl<S: Source> RdbDecoder<S> {
         let at = self.input.offset();
         let bytes = self.input.owned()?;
         let zipmap = Zipmap::parse(&bytes).map_err(|damage| unsound(at, "Zipmap", damage))?;
+        if zipmap.is_empty() {
+            return Err(unsound(at, "Zipmap", "no fields"));
+        }
         self.tell(visitor, "Zipmap", Kind::Hash, zipmap.len(), |visitor| {
             zipmap.iter().try_for_each(|(field, value)| visitor.element(Element::Field(field, value)))
         })

@@ -52,6 +52,24 @@ enum State {
     Done,
 }
 
+/// Where a piece of a stream belongs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) offset: u64,
+    version: u32,
+    db: u32,
+}
+
+impl<'a> RdbDecoder<&'a [u8]> {
+    /// Reads whole keys out of the middle of a stream.
+    pub(super) fn piece(bytes: &'a [u8], place: Place) -> Self {
+        let mut decoder = Self::with_checksum(bytes, false);
+        decoder.input.begin_at(place.offset);
+        (decoder.state, decoder.version, decoder.db) = (State::Items, place.version, place.db);
+        decoder
+    }
+}
+
 impl<S: Source> RdbDecoder<S> {
     /// Reads `source`; the checksum at the end is compared, unless the writer left it out (zero).
     pub fn new(source: S) -> Self {
@@ -235,6 +253,22 @@ impl<S: Source> RdbDecoder<S> {
         }
         self.keys += 1;
         Ok(Step::More)
+    }
+
+    /// Bytes at hand that begin with a key, empty where they cannot: what [`skim`](super::skim::skim) may look at.
+    pub(super) fn items_at_hand(&self) -> &[u8] {
+        if matches!(self.state, State::Items) { self.input.rest() } else { &[] }
+    }
+
+    /// Where what is at hand belongs: offset, version and database, for a decoder of a piece of it.
+    pub(super) fn place(&self) -> Place {
+        Place { offset: self.input.offset(), version: self.version, db: self.db }
+    }
+
+    /// Passes over whole keys at hand, which somebody else reads.
+    pub(super) fn pass(&mut self, n: usize) {
+        self.input.pass(n);
+        self.input.settle();
     }
 
     /// Reads one value without a key: a byte of type, then the value, all of it at hand. The visitor is told of a key

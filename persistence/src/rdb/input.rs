@@ -53,6 +53,24 @@ impl<S: Source> Input<S> {
         Self { source, pos: 0, base: 0, checksum: checksum.then(Checksum::new) }
     }
 
+    /// Counts offsets from `base` on: the source is a piece of a stream.
+    pub(crate) fn begin_at(&mut self, base: u64) {
+        self.base = base;
+    }
+
+    /// Bytes at hand and not parsed.
+    #[inline]
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.source.window()[self.pos..]
+    }
+
+    /// Passes over bytes at hand, which count as parsed.
+    #[inline]
+    pub(crate) fn pass(&mut self, n: usize) {
+        debug_assert!(n <= self.rest().len());
+        self.pos += n;
+    }
+
     pub(crate) fn source_mut(&mut self) -> &mut S {
         &mut self.source
     }

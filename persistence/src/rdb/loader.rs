@@ -44,6 +44,17 @@ pub struct LoadReport {
     pub aof_base: bool,
 }
 
+impl LoadReport {
+    /// Adds what another thread loaded of the same stream.
+    pub(super) fn add(&mut self, other: LoadReport) {
+        self.keys += other.keys;
+        self.expired += other.expired;
+        self.empty += other.empty;
+        let room = EMPTY_KEYS_NAMED - self.empty_keys.len().min(EMPTY_KEYS_NAMED);
+        self.empty_keys.extend(other.empty_keys.into_iter().take(room));
+    }
+}
+
 /// An [`RdbVisitor`] that fills an engine through its [`Loader`].
 #[derive(Debug)]
 pub struct EngineVisitor<'a> {
@@ -91,8 +102,12 @@ impl<'a> EngineVisitor<'a> {
 
     /// The stream is so many bytes long: room is reserved for no more keys than they can hold.
     pub fn within(mut self, bytes: u64) -> Self {
-        self.room = self.room.min(bytes / KEY_BYTES_MIN);
+        self.limit_room(bytes);
         self
+    }
+
+    pub(super) fn limit_room(&mut self, bytes: u64) {
+        self.room = self.room.min(bytes / KEY_BYTES_MIN);
     }
 
     /// Puts what was read so far into the engine's tables: before anything else looks at them.

@@ -15,6 +15,7 @@
 
 pub mod checksum;
 mod collection;
+mod crew;
 mod cut_sink;
 mod decoder;
 mod dump;
@@ -25,12 +26,15 @@ mod input;
 pub mod length;
 mod loader;
 pub mod lzf;
+mod skim;
 pub mod source;
 mod values;
 mod visitor;
 pub mod ziplist;
 pub mod zipmap;
 
+pub use crew::{Crew, with_crew};
+pub(crate) use crew::{with_workers, workers_here};
 pub use decoder::{RdbDecoder, Step};
 pub use dump::{RestoreError, Restored, dump, restore};
 pub use encoder::{Access, EncoderOptions, RdbEncoder, ReplicationPlace};

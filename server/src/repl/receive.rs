@@ -8,7 +8,7 @@ use crate::config::os_reason;
 use crate::state::gate;
 use sluice_engine::Engine;
 use sluice_persistence::rdb::source::Source;
-use sluice_persistence::rdb::{EngineVisitor, RdbDecoder, Step};
+use sluice_persistence::rdb::{RdbDecoder, Step, with_crew};
 use sluice_persistence::storage::AtomicFile;
 use sluice_persistence::{LoadOptions, load};
 use sluice_transport::replica::PayloadKind;
@@ -137,46 +137,48 @@ impl Attempt<'_> {
     }
 
     fn decode(&mut self, engine: &Engine) -> Result<(), String> {
-        let mut loader = engine.loader();
-        let mut visitor = EngineVisitor::new(&mut loader, None);
         // A framed payload has a checksum of its own, which the link compares.
         let checksum = self.server.config.load().rdbchecksum && !self.link.is_framed();
         let mut pace = Pace::loading(self.server);
-        let mut decoder = RdbDecoder::with_checksum(&mut *self, checksum);
-        let (mut steps, mut paced) = (0u64, true);
-        loop {
-            if paced || steps.is_multiple_of(PACE_CHECK) {
-                decoder.source_mut().keep_pace(&mut pace, visitor.report().keys);
-                paced = decoder.source_mut().server.config.load().key_load_delay != 0;
-            }
-            steps += 1;
-            match decoder.step(&mut visitor) {
-                Ok(Step::More) => {}
-                Ok(Step::Done) => break,
-                Ok(Step::Starved) => {
-                    let this = decoder.source_mut();
-                    if !std::mem::take(&mut this.logged) {
-                        return Err(this.failed.take().unwrap_or("the payload ended early".into()));
+        let mut loader = engine.loader();
+        let (decoded, report) = with_crew(&mut loader, None, None, |crew| {
+            let mut decoder = RdbDecoder::with_checksum(&mut *self, checksum);
+            let (mut steps, mut paced) = (0u64, true);
+            loop {
+                if paced || steps.is_multiple_of(PACE_CHECK) {
+                    decoder.source_mut().keep_pace(&mut pace, crew.report().keys);
+                    paced = decoder.source_mut().server.config.load().key_load_delay != 0;
+                }
+                steps += 1;
+                // Only a key that was read here can be waited for.
+                let step = if paced { crew.step_alone(&mut decoder) } else { crew.step(&mut decoder) };
+                match step {
+                    Ok(Step::More) => {}
+                    Ok(Step::Done) => break,
+                    Ok(Step::Starved) => {
+                        let this = decoder.source_mut();
+                        if !std::mem::take(&mut this.logged) {
+                            return Err(this.failed.take().unwrap_or("the payload ended early".into()));
+                        }
+                        // What the log is about must be in the tables first.
+                        crew.flush(decoder.offset()).map_err(|e| e.to_string())?;
+                        let begins_in = crew.report().replication_db;
+                        let this = decoder.source_mut();
+                        this.begin_stream_in(begins_in);
+                        this.apply_logged()?;
                     }
-                    // What the log is about must be in the tables first.
-                    visitor.flush().map_err(|e| e.to_string())?;
-                    let begins_in = visitor.report().replication_db;
-                    let this = decoder.source_mut();
-                    this.begin_stream_in(begins_in);
-                    this.apply_logged()?;
-                }
-                Err(e) => {
-                    let offset = decoder.offset();
-                    let failed = decoder.source_mut().failed.take().unwrap_or_else(|| e.to_string());
-                    crate::log!(Warning, "Internal error in RDB reading offset {offset}: {failed}");
-                    return Err(failed);
+                    Err(e) => {
+                        let offset = decoder.offset();
+                        let failed = decoder.source_mut().failed.take().unwrap_or_else(|| e.to_string());
+                        crate::log!(Warning, "Internal error in RDB reading offset {offset}: {failed}");
+                        return Err(failed);
+                    }
                 }
             }
-        }
-        visitor.flush().map_err(|e| e.to_string())?;
-        drop(decoder);
-        self.begin_stream_in(visitor.report().replication_db);
-        drop(visitor);
+            crew.flush(decoder.offset()).map_err(|e| e.to_string())
+        });
+        decoded?;
+        self.begin_stream_in(report.replication_db);
         loader.finish();
         // What follows the RDB's own end: the rest of the framing.
         while self.ended.is_none() {
@@ -245,7 +247,7 @@ impl Attempt<'_> {
         crate::log!(Notice, "MASTER <-> REPLICA sync: Loading DB in memory");
         crate::persist::loading_began(self.server, 0);
         let options =
-            LoadOptions { checksum: self.server.config.load().rdbchecksum, drop_expired_before: None };
+            LoadOptions { checksum: self.server.config.load().rdbchecksum, ..LoadOptions::default() };
         // The file is read on a thread of its own, so that the primary keeps hearing from us.
         let result = std::thread::scope(|scope| {
             let storage = self.server.storage.clone();
