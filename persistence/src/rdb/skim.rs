@@ -178,8 +178,14 @@ mod tests {
 
     #[test]
     fn what_is_no_key_or_no_small_one_is_left_alone() {
-        let cases: [&[u8]; 6] =
-            [b"", b"\xff", b"\xfa\x01a\x01b", b"\x13\x01s\x01", b"\x02\x01s\x80\0\0\x10\0", b"\x00\x01k\x81\xff\xff\xff\xff\xff\xff\xff\xff"];
+        let cases: [&[u8]; 6] = [
+            b"",
+            b"\xff",
+            b"\xfa\x01a\x01b",
+            b"\x13\x01s\x01",
+            b"\x02\x01s\x80\0\0\x10\0",
+            b"\x00\x01k\x81\xff\xff\xff\xff\xff\xff\xff\xff",
+        ];
         for bytes in cases {
             assert_eq!(skim(bytes, usize::MAX), 0, "{bytes:?}");
         }
