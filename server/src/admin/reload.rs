@@ -38,7 +38,8 @@ pub(super) fn run(server: &Server, options: &[&[u8]]) -> CmdResult {
     // A loader beside the live data: should loading fail, nothing has changed.
     let mut loader = if keeps { server.engine.loader() } else { server.engine.staging_loader() };
     let now = (!server.is_replica()).then(sluice_engine::now_ms);
-    let how = LoadOptions { checksum: config.rdbchecksum, drop_expired_before: now, ..LoadOptions::default() };
+    let how =
+        LoadOptions { checksum: config.rdbchecksum, drop_expired_before: now, ..LoadOptions::default() };
     match load(&mut loader, &*server.storage, &path, &how) {
         Ok(_) => {
             loader.finish();
