@@ -286,7 +286,7 @@ impl One<'_> {
         ));
         let path = self.part.path(&self.place.dir);
         // Keys that have expired stay: the log goes on from there, and deletes them when their time comes.
-        let options = LoadOptions { checksum: self.options.checksum, drop_expired_before: None };
+        let options = LoadOptions { checksum: self.options.checksum, ..LoadOptions::default() };
         let mut loader = self.engine.loader();
         let loaded = crate::load(&mut loader, &**self.storage, &path, &options);
         self.load.base_keys += loader.finish();

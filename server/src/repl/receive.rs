@@ -20,7 +20,7 @@ use std::time::Duration;
 /// Longest sleep in one piece while a load is held back.
 const NAP: Duration = Duration::from_millis(10);
 /// Keys between two looks at whether a load is to be held back.
-const PACE_CHECK: u64 = 256;
+const PACE_CHECK: u64 = 16;
 
 impl Attempt<'_> {
     pub(super) fn receive(&mut self, kind: PayloadKind) -> Result<(), String> {
