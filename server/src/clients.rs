@@ -26,6 +26,8 @@ pub(crate) mod kind {
     pub(crate) const BLOCKED: u32 = 1 << 4;
     /// Our own link to the primary.
     pub(crate) const PRIMARY: u32 = 1 << 5;
+    /// Connected by the Unix socket.
+    pub(crate) const UNIX: u32 = 1 << 6;
 }
 
 /// What a client is connected by.

@@ -1,7 +1,7 @@
 //! The server's own commands: their rows in the engine's table, and what runs them.
 
 use crate::conn::Conn;
-use crate::repl::{Attach, commands as repl};
+use crate::repl::{Attach, commands as repl, failover};
 use sluice_engine::Row;
 use sluice_engine::command::{Command, Flags, KeySpec, Run};
 use sluice_engine::resp::Reply;
@@ -61,6 +61,8 @@ table! {
         "Make the server a replica of another instance, or promote it as master", repl::replicaof;
     "slaveof", 3, ADMIN.union(Flags::STALE).union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
         "Make the server a replica of another instance, or promote it as master", repl::replicaof;
+    "failover", -1, ADMIN.union(Flags::STALE), "", "server", "6.2.0",
+        "Start a coordinated failover between this server and one of its replicas.", failover::failover;
     "replconf", -1, ADMIN.union(ANYTIME).union(Flags::ALLOW_BUSY), "", "server", "3.0.0",
         "An internal command for configuring the replication stream", repl::replconf;
     "psync", -3, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "2.8.0",

@@ -138,6 +138,9 @@ pub(crate) async fn shutdown(server: &Arc<Server>, ending: Ending) -> Result<(),
     if !config.pidfile.is_empty() {
         let _ = std::fs::remove_file(&config.pidfile);
     }
+    if !config.unixsocket.is_empty() {
+        let _ = std::fs::remove_file(&config.unixsocket);
+    }
     // What was written while the snapshot was: the last thing, so that little comes after it.
     flush_aof(server).await;
     server.shutdown.notify_one();

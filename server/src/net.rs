@@ -10,7 +10,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::mpsc;
 
 const DENIED: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled and no password \
@@ -59,6 +59,22 @@ pub(crate) fn listen(bind: &[String], port: u16, backlog: i32) -> Result<Vec<std
     Ok(sockets)
 }
 
+/// Opens the socket of `unixsocket`; a file left behind by a server that was killed is replaced.
+pub(crate) fn listen_unix(path: &str, mode: u32) -> Result<std::os::unix::net::UnixListener, String> {
+    use std::os::unix::fs::PermissionsExt;
+    let fail = |e: io::Error| format!("Failed opening Unix socket: bind: {}", crate::config::os_reason(&e));
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
+        _ => {}
+    }
+    let listener = std::os::unix::net::UnixListener::bind(path).map_err(fail)?;
+    if mode != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(fail)?;
+    }
+    listener.set_nonblocking(true).map_err(fail)?;
+    Ok(listener)
+}
+
 fn open(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -71,8 +87,12 @@ fn open(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> 
     Ok(socket.into())
 }
 
-/// A connection on its way to a worker.
+/// A connection on its way to a worker. One over the Unix socket comes as a stream all the same, since both are read and
+/// written alike, with the address [`UNIX_PEER`].
 pub(crate) type Accepted = (std::net::TcpStream, SocketAddr);
+
+/// The address of clients of the Unix socket: this machine, no port.
+pub(crate) const UNIX_PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Serves what arrives on `incoming` until the server goes down.
 pub(crate) async fn worker(server: Arc<Server>, mut incoming: mpsc::UnboundedReceiver<Accepted>) {
@@ -81,10 +101,11 @@ pub(crate) async fn worker(server: Arc<Server>, mut incoming: mpsc::UnboundedRec
         .run_until(async move {
             while let Some((stream, addr)) = incoming.recv().await {
                 let Ok(stream) = TcpStream::from_std(stream) else { continue };
-                let laddr = stream.local_addr().unwrap_or(addr);
+                let laddr = if addr == UNIX_PEER { addr } else { stream.local_addr().unwrap_or(addr) };
                 let stream = Arc::new(stream);
                 let client =
                     server.clients.register(crate::clients::Socket::Accepted(stream.clone()), addr, laddr);
+                client.set_kind(crate::clients::kind::UNIX, addr == UNIX_PEER);
                 tokio::task::spawn_local(conn::serve(server.clone(), stream, client));
             }
         })
@@ -116,13 +137,52 @@ pub(crate) async fn accept(
     }
 }
 
+/// Accepts connections of the Unix socket.
+pub(crate) async fn accept_unix(
+    server: Arc<Server>,
+    listener: std::os::unix::net::UnixListener,
+    workers: Vec<mpsc::UnboundedSender<Accepted>>,
+) {
+    let Ok(listener) = UnixListener::from_std(listener) else { return };
+    let mut turn = 0;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let Some(stream) = stream.into_std().ok().and_then(|s| {
+                    TcpStream::from_std(std::net::TcpStream::from(std::os::fd::OwnedFd::from(s))).ok()
+                }) else {
+                    continue;
+                };
+                if has_room(&server, &stream)
+                    && let Ok(stream) = stream.into_std()
+                {
+                    turn += 1;
+                    let _ = workers[turn % workers.len()].send((stream, UNIX_PEER));
+                }
+            }
+            Err(e) => {
+                crate::log!(Warning, "Accepting client connection: {e}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Counts a connection, and refuses one too many.
+fn has_room(server: &Server, stream: &TcpStream) -> bool {
+    server.stats.connections_received.bump();
+    if (server.clients.count() as u64) < server.config.load().maxclients {
+        return true;
+    }
+    server.stats.rejected_connections.bump();
+    let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+    false
+}
+
 /// Checks limits and protected mode; prepares the socket.
 fn admit(server: &Server, stream: TcpStream, addr: SocketAddr) -> Option<std::net::TcpStream> {
     let config = server.config.load();
-    server.stats.connections_received.bump();
-    if server.clients.count() as u64 >= config.maxclients {
-        server.stats.rejected_connections.bump();
-        let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+    if !has_room(server, &stream) {
         return None;
     }
     if config.protected_mode && config.requirepass.is_empty() && !is_loopback(addr.ip()) {

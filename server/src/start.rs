@@ -238,7 +238,11 @@ fn serve(mut config: Config) -> Result<(), String> {
         net::listen(&config.bind.0, config.port, config.tcp_backlog)
             .map_err(|e| format!("{e}. Failed listening on port {} (TCP), aborting.", config.port))?
     };
-    if listeners.is_empty() {
+    let unix = match config.unixsocket.as_str() {
+        "" => None,
+        path => Some(net::listen_unix(path, config.unixsocketperm)?),
+    };
+    if listeners.is_empty() && unix.is_none() {
         return Err("Configured to not listen anywhere, exiting.".into());
     }
     let engine = Engine::builder()
@@ -318,6 +322,9 @@ fn serve(mut config: Config) -> Result<(), String> {
         let early = tokio::time::timeout(QUIET_LOAD, &mut loaded).await.ok();
         for l in listeners {
             tokio::spawn(net::accept(server.clone(), l, workers.clone()));
+        }
+        if let Some(l) = unix {
+            tokio::spawn(net::accept_unix(server.clone(), l, workers.clone()));
         }
         let owner = server.clone();
         let load = async move {

@@ -212,6 +212,7 @@ fn config() -> LinkConfig {
         announce_ip: None,
         offer_sluice: true,
         timeout_ms: 20_000,
+        failover: false,
     }
 }
 

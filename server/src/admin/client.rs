@@ -198,11 +198,17 @@ pub(crate) fn describe_client(server: &Server, client: &Client) -> String {
     line(server, client, None)
 }
 
+/// One of a client's addresses as CLIENT shows it: over the Unix socket both are its path.
+fn address(server: &Server, client: &Client, addr: SocketAddr) -> String {
+    if client.is(kind::UNIX) { format!("{}:0", server.config.load().unixsocket) } else { addr.to_string() }
+}
+
 /// A client as CLIENT LIST shows it. `me` gives what only the asking connection knows of itself.
 fn line(server: &Server, client: &Client, me: Option<(&Conn, &[&[u8]])>) -> String {
     let flags: String = [
         (kind::REPLICA, 'S'),
         (kind::PRIMARY, 'M'),
+        (kind::UNIX, 'U'),
         (kind::MULTI, 'x'),
         (kind::BLOCKED, 'b'),
         (kind::CLOSING, 'A'),
@@ -226,8 +232,8 @@ fn line(server: &Server, client: &Client, me: Option<(&Conn, &[&[u8]])>) -> Stri
          qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem={output} tot-mem={} \
          events=r cmd={command} user={} redir=-1 resp={resp}",
         client.id,
-        client.addr,
-        client.laddr,
+        address(server, client, client.addr),
+        address(server, client, client.laddr),
         client.fd,
         client.name.lock(),
         client.age(),
@@ -277,9 +283,9 @@ impl Victims {
         Ok(victims)
     }
 
-    fn holds(&self, client: &Client, me: u64) -> bool {
+    fn holds(&self, server: &Server, client: &Client, me: u64) -> bool {
         let at = |wanted: &Option<String>, addr: SocketAddr| {
-            wanted.as_ref().is_none_or(|w| *w == addr.to_string())
+            wanted.as_ref().is_none_or(|w| *w == address(server, client, addr))
         };
         !(self.skip_me && client.id == me)
             && self.id.is_none_or(|id| id == client.id)
@@ -303,7 +309,7 @@ fn kill(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
         .clients
         .all()
         .into_iter()
-        .filter(|c| !c.is(kind::CLOSING) && victims.holds(c, me))
+        .filter(|c| !c.is(kind::CLOSING) && victims.holds(&conn.server, c, me))
         .collect();
     found.iter().filter(|client| client.id != me).for_each(|client| client.kill());
     match (old_form, found.len()) {

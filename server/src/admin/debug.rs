@@ -185,7 +185,8 @@ fn populate(conn: &mut Conn, words: &[&[u8]]) -> CmdResult {
 fn object(conn: &Conn, key: &[u8], out: &mut Reply<'_>) -> CmdResult {
     let line = conn.server.engine.exclusive(conn.session.db, &mut Vec::new(), |cx| {
         let now = (cx.keys.now / 1000) as u32 & 0xff_ffff;
-        cx.keys.peek(key).map(|entry| {
+        // Also a key that has expired and is still there.
+        cx.keys.raw(key).map(|entry| {
             let encoding = match entry.payload() {
                 Payload::Str(text) if text.len() <= EMBSTR_MAX => "embstr",
                 Payload::Str(_) => "raw",

@@ -95,7 +95,7 @@ impl Server {
             PrimaryLink {
                 host: link.host.clone(),
                 port: link.port,
-                up: shared.is_up(),
+                up: shared.is_up() && !shared.is_hung_up(),
                 state: shared.role_word(),
                 idle: seconds(last),
                 transfer: syncing.then(|| Transfer {
@@ -130,6 +130,7 @@ impl Server {
             // Redis numbers the first byte of the stream 1.
             backlog_first: first + 1,
             backlog_len: end.saturating_sub(first),
+            failover: self.repl.failover.lock().word(),
             good_replicas: crate::repl::primary::update_good(self),
         }
     }

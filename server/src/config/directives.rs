@@ -191,8 +191,8 @@ directives! {
     tcp_keepalive: u64 = 300, "tcp-keepalive", Range(0, INT), LIVE, Full;
     timeout: u64 = 0, "timeout", Range(0, INT), LIVE, Full;
     maxclients: u64 = 10000, "maxclients", Range(1, u32::MAX as i128), LIVE, Full;
-    unixsocket: String = String::new(), "unixsocket", Any, FIXED, Later;
-    unixsocketperm: u32 = 0, "unixsocketperm", Octal, FIXED, Later;
+    unixsocket: String = String::new(), "unixsocket", Any, FIXED, Full;
+    unixsocketperm: u32 = 0, "unixsocketperm", Octal, FIXED, Full;
     socket_mark_id: u64 = 0, "socket-mark-id", Range(0, u32::MAX as i128), FIXED, Later;
     client_query_buffer_limit: u64 = 1 << 30, "client-query-buffer-limit", Bytes(1 << 20, LONG_BYTES), LIVE, Full;
     client_output_buffer_limit: OutputLimits = OutputLimits::default(),

@@ -253,6 +253,9 @@ fn check(server: &Server, id: u64, stream: &TcpStream, lag: u64, soft_since: &mu
     if r.peer.newline_due(now) {
         let _ = stream.try_write(b"\n");
     }
+    if let Some((control, _)) = &r.sync {
+        control.set_timeout_ms(config.repl_timeout * 1000);
+    }
     // What waits for the end of its full sync is held for it as well.
     let waiting = r.sync.as_ref().map(|(_, figures)| figures.log_offset.load(Ordering::Acquire));
     let lag = lag.max(waiting.map_or(0, |from| server.engine.log().end().saturating_sub(from)));

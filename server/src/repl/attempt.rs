@@ -89,6 +89,7 @@ impl<'a> Attempt<'a> {
             // A framed payload cannot go through a file.
             offer_sluice: super::loads_from_socket(server).is_some(),
             timeout_ms: c.repl_timeout * 1000,
+            failover: server.repl.failover.lock().is_in_progress(),
         };
         let resume = server.repl.state.lock().resume_point(server.engine.log().end());
         Attempt {
@@ -122,6 +123,7 @@ impl<'a> Attempt<'a> {
         loop {
             match self.event()? {
                 Event::FullSync(replid, offset) => {
+                    super::failover::succeeded(self.server);
                     // Our data is still what it was, for us and for our replicas, until the new is being loaded.
                     self.replid = replid;
                     self.shared.phase.store(SYNC, Ordering::Release);
@@ -129,6 +131,7 @@ impl<'a> Attempt<'a> {
                 }
                 Event::Begins(kind) => self.receive(kind)?,
                 Event::Continue(replid) => {
+                    super::failover::succeeded(self.server);
                     let end = self.server.engine.log().end();
                     self.server.engine.log().activate();
                     self.applied = end;
@@ -190,7 +193,16 @@ impl<'a> Attempt<'a> {
                     self.shared.read_offset.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     Some(Event::Stream)
                 }
-                Some(Action::Abort { reason }) => return Err(reason),
+                Some(Action::Abort { reason }) => {
+                    if self.link.was_refused() {
+                        // Not from here: this thread is to end for it.
+                        let server = self.server.clone();
+                        std::thread::spawn(move || {
+                            super::failover::abort(&server, "Failover target rejected psync request");
+                        });
+                    }
+                    return Err(reason);
+                }
             };
             self.at += before - input.len();
             if let Some(event) = event {

@@ -16,6 +16,10 @@ pub(crate) const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\
 /// REPLICAOF host port, REPLICAOF NO ONE; SLAVEOF likewise.
 pub(crate) fn replicaof(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
     let server = conn.server.clone();
+    if server.repl.failover.lock().is_under_way() {
+        conn.error(out, "ERR REPLICAOF not allowed while failing over.");
+        return Flow::Next;
+    }
     if args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one") {
         if super::is_replica(&server) {
             super::promote(&server);
@@ -68,8 +72,40 @@ pub(crate) fn replconf(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Fl
     Flow::Next
 }
 
-/// PSYNC replid offset
+/// How long a replica that is asked to take over waits for what its primary sent before.
+const TAKE_OVER_WAIT: Duration = Duration::from_millis(50);
+
+/// Our primary asks us to change roles with it.
+fn take_over(conn: &Conn, replid: &[u8], offset: &[u8]) -> Result<(), &'static str> {
+    let server = &conn.server;
+    crate::log!(Warning, "Failover request received for replid {}.", String::from_utf8_lossy(replid));
+    if !super::is_replica(server) {
+        return Err("ERR PSYNC FAILOVER can't be sent to a master.");
+    }
+    if !replid.eq_ignore_ascii_case(super::replid(server).as_bytes()) {
+        return Err("ERR PSYNC FAILOVER replid must match my replid.");
+    }
+    // The stream before this request may still be on its way to being applied. Without FORCE all of it is.
+    let wanted = sluice_engine::num::parse_i64(offset).map_or(0, |next| (next - 1).max(0) as u64);
+    let began = std::time::Instant::now();
+    while server.engine.log().end() < wanted && began.elapsed() < TAKE_OVER_WAIT {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    super::promote(server);
+    let client = crate::admin::describe_client(server, &conn.client);
+    crate::log!(Notice, "MASTER MODE enabled (failover request from '{client}')");
+    Ok(())
+}
+
+/// PSYNC replid offset [FAILOVER]
 pub(crate) fn psync(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+    if let [_, replid, offset, word, ..] = args
+        && word.eq_ignore_ascii_case(b"failover")
+        && let Err(text) = take_over(conn, replid, offset)
+    {
+        conn.error(out, text);
+        return Flow::Next;
+    }
     match primary::psync(conn, args[1], args[2]) {
         Ok(attach) => Flow::Replica(attach),
         Err(text) => {

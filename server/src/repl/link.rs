@@ -54,6 +54,14 @@ impl LinkShared {
     pub(crate) fn is_up(&self) -> bool {
         self.phase.load(Ordering::Acquire) == CONNECTED
     }
+    /// Has the primary closed the connection, although the link's thread has not come to see it?
+    pub(crate) fn is_hung_up(&self) -> bool {
+        let socket = self.socket.lock();
+        let Some(socket) = &*socket else { return false };
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        matches!(socket2::SockRef::from(socket).recv_with_flags(&mut byte, flags), Ok(0))
+    }
     /// Is a payload being received or loaded?
     pub(crate) fn is_syncing(&self) -> bool {
         self.phase.load(Ordering::Acquire) == SYNC

@@ -4,6 +4,7 @@
 //!   does, up to the steady stream; [`full_sync`]: the threads that serve full syncs;
 //! - [`link`]: the thread that keeps a connection to our primary; [`attempt`]: one such connection; [`receive`]: loading
 //!   the full sync that comes over it;
+//! - [`failover`]: changing roles with a replica;
 //! - [`pace`]: slowing both down, for tests.
 //!
 //! The protocol's logic is in the transport crate; here are its drivers.
@@ -11,6 +12,7 @@
 mod attached;
 mod attempt;
 pub(crate) mod commands;
+pub(crate) mod failover;
 mod full_sync;
 pub(crate) mod link;
 pub(crate) mod pace;
@@ -48,6 +50,8 @@ pub(crate) struct Replication {
     pub(crate) sync_budget: Arc<Budget>,
     /// Full syncs may begin (not while shutting down).
     pub(crate) open: AtomicBool,
+    /// The FAILOVER under way.
+    pub(crate) failover: Mutex<failover::Failover>,
     /// Cuts being taken for replicas.
     pub(crate) cuts: AtomicUsize,
 }
@@ -74,6 +78,7 @@ impl Replication {
             dropped: AtomicU64::new(0),
             sync_budget: Budget::new(0),
             open: AtomicBool::new(true),
+            failover: Mutex::default(),
             cuts: AtomicUsize::new(0),
         }
     }

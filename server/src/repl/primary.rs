@@ -246,6 +246,7 @@ pub(crate) fn cron(server: &Arc<Server>) {
         free_backlog(server, &config, now);
     }
     update_good(server);
+    super::failover::cron(server);
     kick(server);
 }
 

@@ -78,7 +78,7 @@ pub fn send(
                 }
                 Err(e) if is_busy(&e) => {
                     let idle = clock.now().saturating_sub(place.last_progress);
-                    (idle > timeout_ms).then_some(DropReason::NoProgress { ms: idle })
+                    (idle > control.timeout_ms(timeout_ms)).then_some(DropReason::NoProgress { ms: idle })
                 }
                 Err(e) => Some(DropReason::Disconnected(e.to_string())),
             };

@@ -117,6 +117,7 @@ impl<'a> Group<'a> {
         }
         self.next_check = now + CHECK_PERIOD_MS;
         self.control.queued.store(self.window.held() as u64, Ordering::Relaxed);
+        self.window.limits.timeout_ms = self.control.timeout_ms(self.window.limits.timeout_ms);
         for (i, reason) in self.window.overdue(now, starved_of_room) {
             self.drop(i, reason);
         }

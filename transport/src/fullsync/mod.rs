@@ -119,6 +119,8 @@ pub struct SyncControl {
     sent: AtomicU64,
     /// Bytes in the window now.
     queued: AtomicU64,
+    /// The time limit for a replica that takes nothing, where it changed since the beginning; 0 where not.
+    timeout_ms: AtomicU64,
     /// Bytes a second all full syncs of this primary may send (`repl-sync-max-bandwidth`).
     budget: Option<Arc<Budget>>,
 }
@@ -157,6 +159,19 @@ impl SyncControl {
     fn count_wait(&self, waited: Duration) {
         if let Some(budget) = &self.budget {
             budget.count_wait(waited);
+        }
+    }
+
+    /// Changes the time limit for a replica that takes nothing (`repl-timeout`).
+    pub fn set_timeout_ms(&self, ms: u64) {
+        self.timeout_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// The time limit that holds now; it began with `first`.
+    fn timeout_ms(&self, first: u64) -> u64 {
+        match self.timeout_ms.load(Ordering::Relaxed) {
+            0 => first,
+            ms => ms,
         }
     }
 

@@ -98,7 +98,8 @@ pub(crate) struct Window {
     chunks: VecDeque<(u64, Bytes)>,
     end: u64,
     ended: bool,
-    limits: WindowLimits,
+    /// May change under way.
+    pub(crate) limits: WindowLimits,
     cursors: Vec<Option<Cursor>>,
     peak: usize,
     last_check: u64,

@@ -239,6 +239,7 @@ fn both_ends_agree_byte_by_byte_on_full_and_then_partial_sync() {
         announce_ip: Some("10.1.1.1".into()),
         offer_sluice: true,
         timeout_ms: 1000,
+        failover: false,
     };
     let mut follower = ReplicationState::new();
     follower.become_replica();

@@ -95,7 +95,11 @@ impl ReplicaLink {
                     Level::Notice,
                     format!("Trying a partial resynchronization (request {}:{from}).", point.replid),
                 );
-                encode_command(&mut self.out, &[b"PSYNC", point.replid.as_bytes(), from.as_bytes()]);
+                let mut words: Vec<&[u8]> = vec![b"PSYNC", point.replid.as_bytes(), from.as_bytes()];
+                if self.config.failover {
+                    words.push(b"FAILOVER");
+                }
+                encode_command(&mut self.out, &words);
             }
             None => {
                 self.log(Level::Notice, "Partial resynchronization not possible (no cached master)".into());
@@ -119,6 +123,10 @@ impl ReplicaLink {
         }
         if let Some(rest) = line.strip_prefix(b"+CONTINUE") {
             return self.on_continue(rest, line);
+        }
+        if self.config.failover {
+            self.refused = true;
+            return self.abort(format!("Failover target rejected psync request: {}", printable(line)));
         }
         if line.starts_with(b"-NOMASTERLINK") || line.starts_with(b"-LOADING") {
             return self.abort(format!(

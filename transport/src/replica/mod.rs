@@ -54,6 +54,8 @@ pub struct LinkConfig {
     pub offer_sluice: bool,
     /// `repl-timeout` in milliseconds.
     pub timeout_ms: u64,
+    /// We were its primary and ask it to change roles: `PSYNC <id> <offset> FAILOVER`.
+    pub failover: bool,
 }
 
 /// How important a log line is, as Redis grades them.
@@ -160,6 +162,7 @@ pub struct ReplicaLink {
     acks: bool,
     /// Up to where the append-only file is durable, where there is one.
     durable: Option<u64>,
+    refused: bool,
 }
 
 impl ReplicaLink {
@@ -181,6 +184,7 @@ impl ReplicaLink {
             eager_since: None,
             acks: true,
             durable: None,
+            refused: false,
         }
     }
 
@@ -203,6 +207,11 @@ impl ReplicaLink {
     /// Whether the payload comes in frames, whose checksum the link compares.
     pub fn is_framed(&self) -> bool {
         self.frames.is_some()
+    }
+
+    /// Whether the peer refused to take over (see [`LinkConfig::failover`]).
+    pub fn was_refused(&self) -> bool {
+        self.refused
     }
 
     /// Where the link stands.

@@ -14,6 +14,7 @@ fn config() -> LinkConfig {
         announce_ip: None,
         offer_sluice: false,
         timeout_ms: 60_000,
+        failover: false,
     }
 }
 

@@ -74,6 +74,8 @@ pub(crate) struct ReplicationInfo {
     pub(crate) backlog_first: u64,
     /// Bytes in it.
     pub(crate) backlog_len: u64,
+    /// Where a FAILOVER stands.
+    pub(crate) failover: &'static str,
     /// Replicas within `min-replicas-max-lag`.
     pub(crate) good_replicas: usize,
 }
@@ -121,7 +123,7 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
             ),
         );
     }
-    t.field("master_failover_state", "no-failover");
+    t.field("master_failover_state", r.failover);
     t.field("master_replid", &r.replid);
     t.field("master_replid2", &r.replid2);
     t.field("master_repl_offset", r.offset);
