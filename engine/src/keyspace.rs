@@ -363,6 +363,12 @@ impl<'a> Keys<'a> {
         Some(e)
     }
 
+    /// The entry of a key, be it live or expired and not removed yet.
+    pub fn raw(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        let h = hash(key);
+        self.table(h).get_hashed(h, key)
+    }
+
     /// Is there a live key?
     pub fn exists(&mut self, key: &[u8]) -> bool {
         self.peek(key).is_some()

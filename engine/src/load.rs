@@ -161,6 +161,17 @@ impl Loader {
         }
     }
 
+    /// A key of the source had expired and is left out. Where the log is active its deletion is logged: what follows
+    /// the log may hold the key still.
+    pub fn expired(&mut self, db: u32, key: &[u8]) {
+        let log = self.engine.log();
+        if log.is_active() && db < self.databases() {
+            let mut encoded = Vec::new();
+            crate::log::encode_command(&mut encoded, &[b"DEL", key]);
+            log.append(db, &encoded);
+        }
+    }
+
     /// Number of databases: higher numbers cannot be loaded.
     pub fn databases(&self) -> u32 {
         self.engine.inner.databases

@@ -205,6 +205,15 @@ impl Log {
         self.end.store(offset, Ordering::Release);
     }
 
+    /// Moves every offset up by `by`: what was appended turns out to go on from there. Without readers only.
+    pub fn rebase(&self, by: u64) {
+        let mut i = self.inner.lock();
+        debug_assert!(i.readers.is_empty(), "readers know the offsets as they were");
+        i.chunks.iter_mut().for_each(|c| c.start += by);
+        i.tail_start += by;
+        self.end.store(i.end(), Ordering::SeqCst);
+    }
+
     /// Makes the next effect select its database again: a new reader knows no selection.
     pub fn forget_selection(&self) {
         self.inner.lock().db = None;

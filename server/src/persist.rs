@@ -8,6 +8,7 @@ use crate::state::{Server, gate, unix_seconds};
 use sluice_engine::cut::Cut;
 use sluice_persistence::storage::Storage;
 use sluice_persistence::{LoadOptions, SaveOptions};
+use sluice_transport::state::Role;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub(crate) struct Persistence {
     pub(crate) loading_total: AtomicU64,
     pub(crate) loading_done: AtomicU64,
     pub(crate) loading_keys: AtomicU64,
+    /// Keys left out at the last load because they had expired.
+    pub(crate) loading_expired: AtomicU64,
     pub(crate) loading_since: AtomicU64,
 }
 
@@ -83,7 +86,10 @@ pub(crate) fn save_options(server: &Server) -> SaveOptions {
             .engine
             .log()
             .is_active()
-            .then(|| server.repl.state.lock().replid().as_str().to_owned()),
+            .then(|| server.repl.state.lock().clone())
+            // A replica that waits for a full sync stands for no place in any history.
+            .filter(|state| state.role() != Role::Replica { resumable: false })
+            .map(|state| state.replid().as_str().to_owned()),
         ..SaveOptions::default()
     }
 }
@@ -305,11 +311,17 @@ pub(crate) fn load_file(server: &Server, path: &std::path::Path) -> Result<(), S
         ..LoadOptions::default()
     };
     let mut loader = server.engine.loader();
+    if !replica {
+        // Deletions of what has expired meanwhile go into the log, for replicas that may resume from this file.
+        server.engine.log().activate();
+    }
     let result = sluice_persistence::load(&mut loader, &*server.storage, path, &options);
     let keys = loader.finish();
     match result {
         Ok(stats) => {
+            crate::repl::restore(server, &stats.report, replica);
             server.persist.loading_keys.store(keys, Ordering::Relaxed);
+            server.persist.loading_expired.store(stats.report.expired, Ordering::Relaxed);
             clean_now(server);
             crate::log!(
                 Notice,

@@ -9,6 +9,7 @@ use crate::state::{Server, Stats, gate};
 use crate::{commands, cron, logging, net, os, repl};
 use sluice_engine::Engine;
 use sluice_persistence::storage::{Budget, Disk, Paced, PowerCut, Storage, Throttle, Throttled};
+use sluice_transport::state::Role;
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -337,8 +338,10 @@ fn serve(mut config: Config) -> Result<(), String> {
             owner.set_gate(gate::LOADING, false);
             let primary = owner.config.load().replicaof.0.clone();
             if let Some((host, port)) = primary {
-                // Nothing to resume: this history began a moment ago.
-                owner.repl.state.lock().full_sync_began();
+                if owner.repl.state.lock().role() == Role::Primary {
+                    // Nothing to resume: no file said which history its data is of.
+                    owner.repl.state.lock().full_sync_began();
+                }
                 repl::follow(&owner, host, port);
             }
             logging::ready();

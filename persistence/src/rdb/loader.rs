@@ -130,6 +130,13 @@ impl<'a> EngineVisitor<'a> {
         matches!((key.expire_at_ms, self.drop_expired_before), (Some(at), Some(now)) if at < now)
     }
 
+    /// Leaves a key out. Whoever had it before learns of that from the log.
+    #[cold]
+    fn drop_expired(&mut self, db: u32, key: &[u8]) {
+        self.report.expired += 1;
+        self.loader.expired(db, key);
+    }
+
     #[inline]
     fn lru(&self, key: &Key<'_>) -> u32 {
         match (key.freq, key.idle_secs) {
@@ -206,7 +213,7 @@ impl RdbVisitor for EngineVisitor<'_> {
     #[inline]
     fn string(&mut self, key: &Key<'_>, value: &[u8]) -> Result<(), Refusal> {
         if self.expired(key) {
-            self.report.expired += 1;
+            self.drop_expired(key.db, key.name);
             return Ok(());
         }
         let lru = self.lru(key);
@@ -216,7 +223,7 @@ impl RdbVisitor for EngineVisitor<'_> {
 
     fn int(&mut self, key: &Key<'_>, value: i64) -> Result<(), Refusal> {
         if self.expired(key) {
-            self.report.expired += 1;
+            self.drop_expired(key.db, key.name);
             return Ok(());
         }
         let lru = self.lru(key);
@@ -226,7 +233,7 @@ impl RdbVisitor for EngineVisitor<'_> {
 
     fn packed(&mut self, key: &Key<'_>, value: Packed) -> Result<(), Refusal> {
         if self.expired(key) {
-            self.report.expired += 1;
+            self.drop_expired(key.db, key.name);
             return Ok(());
         }
         let lru = self.lru(key);
@@ -264,7 +271,7 @@ impl RdbVisitor for EngineVisitor<'_> {
         };
         match value {
             None => {
-                self.report.expired += 1;
+                self.drop_expired(db, &key);
                 Ok(())
             }
             Some(mut value) => {

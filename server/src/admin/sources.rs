@@ -55,7 +55,7 @@ impl Server {
             last_ok: !p.last_failed.load(Relaxed),
             last_seconds: u64::try_from(p.last_seconds.load(Relaxed)).ok(),
             saves: p.saves.load(Relaxed),
-            loaded: (p.loading_keys.load(Relaxed), 0),
+            loaded: (p.loading_keys.load(Relaxed), p.loading_expired.load(Relaxed)),
             budget: (self.snapshot_budget.rate(), self.snapshot_budget.waited_ms()),
             aof: self.aof_info(),
             ..PersistenceInfo::default()

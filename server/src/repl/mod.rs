@@ -28,6 +28,7 @@ use crate::state::{Server, gate};
 use link::LinkHandle;
 use parking_lot::Mutex;
 use primary::Replicas;
+use sluice_persistence::rdb::LoadReport;
 use sluice_persistence::storage::Budget;
 use sluice_transport::replid::ReplId;
 use sluice_transport::state::ReplicationState;
@@ -109,6 +110,31 @@ pub(crate) fn follow(server: &Arc<Server>, host: String, port: u16) {
     // when it turns out to have another, so that they ask again.
     *server.repl.link.lock() = Some(LinkHandle::start(server, host, port));
     update_gates(server);
+}
+
+/// After the RDB file was loaded at the start: the history it stands in goes on, so that a restart costs our replicas,
+/// or us as one, no full sync. Without such a place in a history the log is not needed yet.
+pub(crate) fn restore(server: &Server, report: &LoadReport, replica: bool) {
+    let log = server.engine.log();
+    let replid = report.replication_id.as_ref().and_then(|id| ReplId::parse(id.as_bytes()));
+    let (Some(replid), Some(offset)) = (replid, report.replication_offset) else {
+        log.deactivate();
+        log.reset(0);
+        return;
+    };
+    if replica {
+        log.reset(offset);
+        log.set_selected(report.replication_db.unwrap_or(0));
+        log.activate();
+    } else {
+        // Deletions of expired keys are in the log already.
+        log.rebase(offset);
+    }
+    *server.repl.state.lock() = ReplicationState::restored(replid, offset, replica);
+    crate::log!(
+        Notice,
+        "The RDB file stands at offset {offset} of history {replid}, which goes on from there"
+    );
 }
 
 /// Makes this server a primary.
