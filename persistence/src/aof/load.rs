@@ -3,8 +3,8 @@
 //! In order: the base, by an RDB or commands (or, in a file of before Redis 7, both one behind the other), then
 //! every incremental file. Commands run as a primary's stream does: they see expired keys, decide nothing by the clock, and
 //! are not logged. Nothing is guessed: a file that is missing, damaged, or holds a command this server does not
-//! know ends the load. One thing is forgiven, and only in the last file and where `aof-load-truncated` allows it: an end in the
-//! middle of a command or of a MULTI block, as a crash leaves it. The file is then cut back to where it was whole,
+//! know ends the load. One thing is forgiven, and only in the last file that is not empty and where `aof-load-truncated`
+//! allows it: an end in the middle of a command or of a MULTI block, as a crash leaves it. The file is then cut back to where it was whole,
 //! with a note that says how many bytes went.
 //!
 //! A file `appendfilename` in the server's own folder is what Redis wrote before version 7. It is moved into the append-only
@@ -186,18 +186,23 @@ pub fn load(
     }
     let started = Instant::now();
     let mut load = AofLoad::default();
-    for file in manifest.parts() {
+    let mut last = 0;
+    for (index, file) in manifest.parts().enumerate() {
         let path = file.path(&place.dir);
         let len = storage.len(&path).map_err(|source| AofError::Missing { file: file.shown(), source })?;
         load.bytes += len;
+        // The next file is named before this one is synced, and written to after that: while it is empty, the end
+        // of the log is here, and may be torn.
+        if len > 0 {
+            last = index;
+        }
     }
-    let last = manifest.parts().count() - 1;
     let mut done = 0;
     for (index, part) in manifest.parts().enumerate() {
         let began = Instant::now();
         let before = done;
         let mut one = One { engine, storage, place, part, options, load: &mut load, done: &mut done };
-        one.run(index == last, note, progress)?;
+        one.run(index >= last, note, progress)?;
         if part.kind == FileKind::Base {
             load.base_bytes = done - before;
         }

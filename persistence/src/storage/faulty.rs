@@ -154,7 +154,17 @@ impl<S: Storage> Faulty<S> {
 
     /// Starts the machine again with what is durable, and no further faults.
     pub fn restart(&self) -> io::Result<()> {
+        self.lose_unsynced()?;
         let mut state = lock(&self.state);
+        state.faults = Faults::default();
+        state.crashed = false;
+        Ok(())
+    }
+
+    /// Drops what was not durable of a machine that has stopped, and stays so.
+    pub fn lose_unsynced(&self) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        state.crashed = true;
         let kept = state.random() as usize % (state.unsynced_names.len() + 1);
         for change in state.unsynced_names.split_off(kept).into_iter().rev() {
             self.undo(&mut state, change)?;
@@ -170,8 +180,6 @@ impl<S: Storage> Faulty<S> {
         state.names.clear();
         state.files.clear();
         state.unsynced_names.clear();
-        state.faults = Faults::default();
-        state.crashed = false;
         Ok(())
     }
 

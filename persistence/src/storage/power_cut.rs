@@ -32,7 +32,7 @@ impl<S: Storage + Clone + 'static> PowerCut<S> {
             return result;
         }
         let _end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(e) = self.inner.restart() {
+        if let Err(e) = self.inner.lose_unsynced() {
             // What is on the disk is then no state that a power cut leaves: say so, for the test to fail.
             eprintln!("power cut: dropping what was not synced failed: {e}");
         }

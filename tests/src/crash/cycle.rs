@@ -26,10 +26,10 @@ const LIFE: Duration = Duration::from_millis(350);
 const BUSY_LIFE: Duration = Duration::from_millis(60);
 /// ... or after it was started, to meet its loading.
 const LOADING_LIFE: Duration = Duration::from_millis(60);
-/// A save point of one second is waited for.
-const SAVE_POINT_LIFE: Duration = Duration::from_millis(2500);
+/// A save point of one second is waited for, and the sync of `everysec`.
+const SLOW_LIFE: Duration = Duration::from_millis(2500);
 /// A power cut that has not come by then is replaced by a kill.
-const POWERED: Duration = Duration::from_secs(2);
+const POWERED: Duration = Duration::from_secs(4);
 /// No disturbance is waited for longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -79,7 +79,14 @@ fn run_in_folder(mode: &Mode, plan: &Plan, seed: u64, kills: u32, random: &mut R
             tally.kills += 1;
             tally.kills_loading += 1;
         }
-        let mut server = start.clone().up();
+        let mut server = match start.clone().try_up() {
+            Ok(server) => server,
+            Err((status, log)) => {
+                tally.failures.push(format!("it does not start again, {status}: {}", last_lines(&log)));
+                tally.kept.push(keep(start.folder()));
+                return;
+            }
+        };
         let mut client = server.client();
         let good = check(&mut client, &mut histories, &floors, After::Restart, tally).is_some();
         if !good || !ballast.settle(&mut client, mode, tally) {
@@ -150,13 +157,14 @@ fn wait_for_the_moment(
         return syncing;
     }
     if mode.disturbance == Disturbance::None {
-        let life = if mode.options.contains("--save 1") { SAVE_POINT_LIFE } else { LIFE };
+        let slow = mode.options.contains("--save 1") || mode.promise == Promise::Synced;
+        let life = if slow { SLOW_LIFE } else { LIFE };
         std::thread::sleep(below(random, life));
         return watch.busy();
     }
     // One time in four at any moment, else soon after a disturbance began.
     if random.below(4) == 0 {
-        std::thread::sleep(below(random, LIFE));
+        std::thread::sleep(below(random, if mode.promise == Promise::Synced { SLOW_LIFE } else { LIFE }));
         return watch.busy();
     }
     let rounds = random.below(3);
@@ -171,6 +179,12 @@ fn wait_for_the_moment(
 
 pub(crate) fn below(random: &mut Random, limit: Duration) -> Duration {
     Duration::from_micros(random.below(limit.as_micros() as u64))
+}
+
+/// The end of a log, for a message.
+pub(crate) fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().rev().take(4).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
 }
 
 /// Keeps what a failure left, beside the folder that will go.

@@ -107,8 +107,15 @@ impl Mode {
     }
 }
 
+const ALWAYS: &str = "--appendonly yes --appendfsync always";
+const ALWAYS_PLAIN: &str = "--appendonly yes --appendfsync always --aof-use-rdb-preamble no";
+const EVERYSEC: &str = "--appendonly yes --appendfsync everysec";
+const EVERYSEC_PLAIN: &str = "--appendonly yes --appendfsync everysec --aof-use-rdb-preamble no";
+const NO: &str = "--appendonly yes --appendfsync no";
+
 /// All of them.
 pub const MODES: &[Mode] = &[
+    // Snapshots.
     mode("rdb-bgsave", "", Promise::Saved).with(Disturbance::Bgsave),
     mode("rdb-save", "", Promise::Saved).with(Disturbance::Save),
     mode("rdb-points", "--save 1 1", Promise::Saved),
@@ -118,15 +125,68 @@ pub const MODES: &[Mode] = &[
     mode("rdb-full-sync", "--repl-transport disk --storage-throttle-rate 16mb", Promise::Saved)
         .with(Disturbance::Bgsave)
         .of(Shape::Primary),
+    // The append-only file, with a base as RDB or as commands.
+    mode("aof-always", ALWAYS, Promise::Acknowledged),
+    mode("aof-always-plain", ALWAYS_PLAIN, Promise::Acknowledged),
+    mode("aof-everysec", EVERYSEC, Promise::Synced),
+    mode("aof-no", NO, Promise::Moment),
+    mode("aof-always-rewrite", ALWAYS, Promise::Acknowledged).with(Disturbance::Rewrite),
+    mode("aof-plain-rewrite", ALWAYS_PLAIN, Promise::Acknowledged).with(Disturbance::Rewrite),
+    mode("aof-everysec-rewrite", EVERYSEC_PLAIN, Promise::Synced).with(Disturbance::Rewrite),
+    mode("aof-no-rewrite", NO, Promise::Moment).with(Disturbance::Rewrite),
+    mode(
+        "aof-slow-rewrite",
+        "--appendonly yes --appendfsync always --storage-throttle-rate 16mb --cut-preimage-limit 1mb",
+        Promise::Acknowledged,
+    )
+    .with(Disturbance::Rewrite),
+    mode(
+        "aof-auto-rewrite",
+        "--appendonly yes --appendfsync always --auto-aof-rewrite-percentage 5 --auto-aof-rewrite-min-size 64kb",
+        Promise::Acknowledged,
+    ),
+    mode(
+        "aof-timestamps",
+        "--appendonly yes --appendfsync always --aof-timestamp-enabled yes --aof-use-rdb-preamble no",
+        Promise::Acknowledged,
+    )
+    .with(Disturbance::Rewrite),
+    mode("aof-and-rdb", ALWAYS, Promise::Acknowledged).with(Disturbance::Both),
+    mode("aof-load", ALWAYS, Promise::Acknowledged).with(Disturbance::Rewrite).loading(2),
+    mode("aof-toggle", EVERYSEC, Promise::Moment).with(Disturbance::Toggle),
+    mode(
+        "aof-full-sync",
+        "--appendonly yes --appendfsync always --repl-transport disk",
+        Promise::Acknowledged,
+    )
+    .of(Shape::Primary),
+    // Replicas.
     mode(
         "replica-disk",
         "--repl-diskless-load disabled --storage-throttle-rate 16mb --save 1 1",
         Promise::Moment,
     )
     .of(Shape::Replica),
+    mode("replica-socket", "--repl-diskless-load swapdb --save 1 1", Promise::Moment).of(Shape::Replica),
+    mode("replica-aof-disk", "--repl-diskless-load disabled --appendonly yes", Promise::Moment)
+        .of(Shape::Replica),
+    mode("replica-aof", "--repl-diskless-load swapdb --appendonly yes", Promise::Moment).of(Shape::Replica),
+    // Power cuts: unsynced bytes and names are lost.
     mode("power-rdb", "", Promise::Saved).with(Disturbance::Bgsave).power(60),
     mode("power-rdb-save", "", Promise::Saved).with(Disturbance::Save).power(60),
-    mode("replica-socket", "--repl-diskless-load swapdb --save 1 1", Promise::Moment).of(Shape::Replica),
+    mode("power-always", ALWAYS, Promise::Acknowledged).power(1500),
+    mode("power-always-rewrite", ALWAYS, Promise::Acknowledged).with(Disturbance::Rewrite).power(1000),
+    mode("power-plain-rewrite", ALWAYS_PLAIN, Promise::Acknowledged).with(Disturbance::Rewrite).power(1000),
+    mode("power-everysec", EVERYSEC, Promise::Synced).power(4000),
+    mode("power-everysec-rewrite", EVERYSEC, Promise::Synced).with(Disturbance::Rewrite).power(4000),
+    mode("power-no-rewrite", NO, Promise::Moment).with(Disturbance::Rewrite).power(1000),
+    mode("power-toggle", EVERYSEC, Promise::Moment).with(Disturbance::Toggle).power(600),
+    mode("power-replica-aof", "--repl-diskless-load swapdb --appendonly yes", Promise::Moment)
+        .of(Shape::Replica)
+        .power(100),
+    mode("power-replica-disk", "--repl-diskless-load disabled --save 1 1", Promise::Moment)
+        .of(Shape::Replica)
+        .power(30),
 ];
 
 /// The mode of this name.

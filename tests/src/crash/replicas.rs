@@ -5,7 +5,7 @@
 
 use super::ballast;
 use super::check::{After, check};
-use super::cycle::{below, keep};
+use super::cycle::{below, keep, last_lines};
 use super::mode::Mode;
 use super::report::Tally;
 use super::work::Work;
@@ -45,7 +45,13 @@ pub(crate) fn run(mode: &Mode, plan: &Plan) -> Tally {
     while tally.kills < plan.kills && tally.failures.is_empty() {
         let writers = Writers::start(primary.port, histories, REST, &mut random);
         loop {
-            let replica = following.clone().spawn();
+            let mut replica = following.clone();
+            if mode.power > 0 {
+                let (at, seed) = (1 + random.below(mode.power), random.below(1 << 40));
+                replica =
+                    replica.and(&format!("--storage-power-cut-at {at} --storage-power-cut-seed {seed}"));
+            }
+            let replica = replica.spawn();
             let life = if random.below(4) == 0 { LONG_LIFE } else { LIFE };
             std::thread::sleep(below(&mut random, life));
             let syncing = replica.connect().and_then(|mut c| c.try_run(&["INFO", "replication"]).ok());
@@ -61,7 +67,13 @@ pub(crate) fn run(mode: &Mode, plan: &Plan) -> Tally {
         let (stopped, errors) = writers.stop();
         histories = stopped;
         tally.failures.extend(errors);
-        let replica = alone.clone().up();
+        let replica = match alone.clone().try_up() {
+            Ok(replica) => replica,
+            Err((status, log)) => {
+                tally.failures.push(format!("it does not start again, {status}: {}", last_lines(&log)));
+                break;
+            }
+        };
         let mut client = replica.client();
         let found = check(&mut client, &mut histories, &floors, After::Look, &mut tally);
         match ballast::whole(&mut client) {
