@@ -80,6 +80,8 @@ pub(crate) struct Aof {
     synced: AtomicU64,
     acked: AtomicU64,
     progressed: Notify,
+    /// Connections that began to wait since the last sync began.
+    parked: AtomicU64,
     wake: writer::Wake,
     syncs: writer::Syncs,
     /// Writers so far.
@@ -126,6 +128,7 @@ impl Default for Aof {
             synced: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             progressed: Notify::new(),
+            parked: AtomicU64::new(0),
             wake: writer::Wake::default(),
             syncs: writer::Syncs::default(),
             epoch: AtomicU64::new(0),
@@ -219,6 +222,7 @@ impl Aof {
 
     /// Waits for it.
     pub(crate) async fn wait(&self, hold: Hold) {
+        self.parked.fetch_add(1, Ordering::AcqRel);
         loop {
             let progressed = self.progressed.notified();
             tokio::pin!(progressed);

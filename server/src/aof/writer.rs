@@ -9,7 +9,7 @@
 //! thread, so that a slow one delays neither writes nor replies; if one takes over [`SLOW_SYNC`] the delay is counted.
 //! `no` never syncs, except a file that is complete: one that others follow must not be torn.
 
-use super::update_gate;
+use super::{Aof, update_gate};
 use crate::config::{Fsync, os_reason};
 use crate::state::Server;
 use bytes::Bytes;
@@ -35,6 +35,47 @@ const SLOW_SYNC: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(1);
 /// Time between two lines of the log about it.
 const ERROR_LOG_PERIOD: Duration = Duration::from_secs(30);
+
+/// A sync that takes longer than this for each connection it could serve is worth waiting for more of them.
+const GATHER_EACH: Duration = Duration::from_micros(10);
+/// How often the thread looks whether they have come.
+const GATHER_LOOK: Duration = Duration::from_micros(50);
+
+/// Group commit under `always`. A sync serves whoever waits when it begins. Those it lets go come back with their next
+/// write within moments, so where syncs are slow it pays to wait for them: one sync then serves all, instead of two
+/// that serve halves in turn. Where syncs are quick the halves overlap with the work of the others, which is better.
+#[derive(Default)]
+struct Group {
+    /// Connections the last sync served, and those that came while it ran.
+    expected: u64,
+    /// How long it took.
+    took: Duration,
+}
+
+impl Group {
+    /// Waits for as many as came the last time, for half of what a sync takes at the most.
+    fn gather(&self, aof: &Aof) {
+        if self.took < GATHER_EACH * u32::try_from(self.expected).unwrap_or(u32::MAX) {
+            return;
+        }
+        let began = Instant::now();
+        while aof.parked.load(Ordering::Acquire) < self.expected && began.elapsed() < self.took / 2 {
+            std::thread::park_timeout(GATHER_LOOK);
+        }
+    }
+
+    /// A turn of the writer, with its sync.
+    fn serve(&mut self, aof: &Aof, turn: impl FnOnce() -> Option<Next>) -> Option<Next> {
+        let served = aof.parked.swap(0, Ordering::AcqRel);
+        let began = Instant::now();
+        let next = turn();
+        if served > 0 {
+            self.took = began.elapsed();
+            self.expected = served + aof.parked.load(Ordering::Acquire);
+        }
+        next
+    }
+}
 
 /// Wakes the writer's thread.
 #[derive(Default)]
@@ -364,8 +405,12 @@ pub(super) fn start_threads(server: &Arc<Server>) -> Result<(), String> {
 fn run(server: &Server) {
     crate::os::short_turns();
     let log = server.engine.log();
+    let mut group = Group::default();
     loop {
-        let next = server.aof.writer.lock().as_mut().map(|w| w.turn(server));
+        if server.aof.is_always() {
+            group.gather(&server.aof);
+        }
+        let next = group.serve(&server.aof, || server.aof.writer.lock().as_mut().map(|w| w.turn(server)));
         match next {
             None => std::thread::park(),
             Some(Next::Rest(time)) => std::thread::sleep(time),
