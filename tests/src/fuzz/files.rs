@@ -1,5 +1,9 @@
 //! Files: loaded into an engine or refused, and what was loaded is saved and loaded again as the same.
 
+use super::streams::large_number;
+use sluice_persistence::aof::reader::{Item, Reader};
+use sluice_persistence::aof::{AofLoad, AofOptions, AofPlace, Manifest, load as load_log};
+
 use sluice_engine::Engine;
 use sluice_engine::entry::Entry;
 use sluice_engine::value::ValueView;
@@ -66,5 +70,62 @@ pub(super) fn dump(input: &[u8]) -> bool {
     let first = payload(&entry);
     let again = payload(&restored_from(&first, true).expect("what was dumped is restored"));
     assert_eq!(again.len(), first.len());
+    true
+}
+
+/// Loads an append-only file of one part.
+fn load_aof(storage: &Arc<dyn Storage>, name: &str, load_truncated: bool) -> Option<(Engine, AofLoad)> {
+    let place = AofPlace {
+        home: Path::new("home").into(),
+        dir: Path::new("home/dir").into(),
+        filename: "x.aof".into(),
+    };
+    let engine = engine();
+    let mut manifest = Manifest::parse(name.as_bytes()).expect("a manifest");
+    let options = AofOptions { load_truncated, checksum: false };
+    let loaded = load_log(&engine, storage, &place, &mut manifest, options, &mut |_| {}, &mut |_| {});
+    loaded.ok().flatten().map(|loaded| (engine, loaded))
+}
+
+/// The bytes are a file of log, perhaps behind an RDB. A torn end is cut off, or refused; what was loaded once loads
+/// again, without a torn end, as the same.
+pub(super) fn aof(input: &[u8]) -> bool {
+    let mut reader = Reader::new(input, 0);
+    while let Item::Command(args) = reader.item() {
+        if args.iter().any(|arg| large_number(arg)) {
+            return false;
+        }
+    }
+    let memory = Memory::new();
+    let path = Path::new("home/dir/x.aof.1.incr.aof");
+    memory.write(path, input);
+    let storage: Arc<dyn Storage> = Arc::new(memory.clone());
+    let name = "file x.aof.1.incr.aof seq 1 type i\n";
+    let strict = load_aof(&storage, name, false);
+    assert_eq!(memory.read(path).expect("it stays"), input, "a load that is not to cut does not");
+    let Some((engine, first)) = load_aof(&storage, name, true) else {
+        assert!(strict.is_none(), "who forgives more loads more");
+        assert_eq!(memory.read(path).expect("it stays"), input, "what is refused is left alone");
+        return false;
+    };
+    let kept = memory.read(path).expect("it stays");
+    assert!(input.starts_with(&kept) && kept.len() as u64 + first.torn_bytes == input.len() as u64);
+    assert_eq!(strict.is_some(), first.torn_bytes == 0);
+    let (again, second) = load_aof(&storage, name, false).expect("what was cut is whole");
+    assert_eq!((second.torn_bytes, again.db_sizes()), (0, engine.db_sizes()));
+    true
+}
+
+/// The bytes are a manifest: what is read is written and read as the same.
+pub(super) fn manifest(input: &[u8]) -> bool {
+    let Ok(manifest) = Manifest::parse(input) else { return false };
+    assert!(manifest.incr.windows(2).all(|pair| pair[0].seq < pair[1].seq));
+    assert!(manifest.parts().all(|file| !file.name.contains(&b'/')));
+    if manifest.parts().count() + manifest.history.len() > 0 {
+        let mut again = Manifest::parse(&manifest.to_bytes()).expect("what was written is read");
+        // The highest number of a base is told by comments and history no more.
+        again.base_seq = manifest.base_seq;
+        assert_eq!(again, manifest);
+    }
     true
 }

@@ -26,6 +26,8 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "rdb", run: files::rdb, seeds: seeds::rdb },
     Target { name: "value", run: files::value, seeds: seeds::value },
+    Target { name: "aof", run: files::aof, seeds: seeds::aof },
+    Target { name: "manifest", run: files::manifest, seeds: seeds::manifest },
     Target { name: "dump", run: files::dump, seeds: seeds::dump },
     Target { name: "lzf", run: encodings::lzf, seeds: seeds::lzf },
     Target { name: "listpack", run: encodings::listpack, seeds: seeds::listpack },

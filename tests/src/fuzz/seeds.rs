@@ -7,6 +7,7 @@ use crate::client::request;
 use crate::data::{Args, every_encoding, writes};
 use sluice_engine::Engine;
 use sluice_engine::encoding::{Intset, Listpack};
+use sluice_persistence::aof::Manifest;
 use sluice_persistence::rdb::checksum::Checksum;
 use sluice_persistence::rdb::lzf::Compressor;
 use sluice_persistence::storage::{Memory, Storage};
@@ -114,6 +115,27 @@ pub fn dump() -> Vec<Vec<u8>> {
         payload
     };
     value().into_iter().map(footed).collect()
+}
+
+/// Files of log: alone, with blocks and annotations, behind an RDB, torn.
+pub fn aof() -> Vec<Vec<u8>> {
+    let mut all = commands();
+    all.push([&b"#TS:1700000000\r\n"[..], &all[0], b"#TS:1700000001\r\n", &all[11]].concat());
+    all.push([&file(&filled(&writes(5, 20)), true)[..], &all[1]].concat());
+    all.push(all[11][..all[11].len() - 20].to_vec());
+    all
+}
+
+/// Manifests.
+pub fn manifest() -> Vec<Vec<u8>> {
+    let mut manifest = Manifest::default();
+    manifest.advance_base("a b\n.aof", true);
+    manifest.add_incr("a b\n.aof");
+    let first = manifest.to_bytes();
+    manifest.add_incr("appendonly.aof");
+    manifest.advance_base("appendonly.aof", false);
+    manifest.retire_incr(true);
+    vec![first, manifest.to_bytes(), b"# by hand\nFILE x.7.base.rdb SEQ 7 TYPE b new thing\n".to_vec()]
 }
 
 /// Listpacks of every entry encoding.

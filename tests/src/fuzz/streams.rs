@@ -14,7 +14,7 @@ const MAX_BULK: usize = 1 << 20;
 /// Commands run of one input.
 const MAX_COMMANDS: usize = 200;
 /// A command that makes an argument's number into so much memory is left out.
-const MAX_NUMBER: i64 = 100_000;
+const MAX_NUMBER: u64 = 100_000;
 
 /// What stands at the front of a buffer, in an owned form.
 #[derive(Debug, PartialEq)]
@@ -58,6 +58,12 @@ fn call(engine: &Engine, session: &mut Session, args: &[&[u8]], out: &mut Vec<u8
     assert_ne!(outcome, Outcome::Stalled, "no cut is taken");
 }
 
+/// Whether this argument may make a command take much memory or time.
+pub(super) fn large_number(arg: &[u8]) -> bool {
+    let number = std::str::from_utf8(arg).ok().and_then(|n| n.parse::<i64>().ok());
+    number.is_some_and(|n| n.unsigned_abs() > MAX_NUMBER)
+}
+
 /// Requests, run one after the other by an engine.
 pub(super) fn commands(input: &[u8]) -> bool {
     let engine = engine();
@@ -68,8 +74,7 @@ pub(super) fn commands(input: &[u8]) -> bool {
     for _ in 0..MAX_COMMANDS {
         let Front::Command(args, used) = front(rest, true) else { break };
         rest = &rest[used..];
-        let number = |arg: &Vec<u8>| std::str::from_utf8(arg).ok().and_then(|n| n.parse::<i64>().ok());
-        if args.is_empty() || args.iter().filter_map(number).any(|n| n.unsigned_abs() > MAX_NUMBER as u64) {
+        if args.is_empty() || args.iter().any(|arg| large_number(arg)) {
             continue;
         }
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
