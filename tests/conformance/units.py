@@ -4,6 +4,8 @@
         because: what keeps these from passing
             fails: exact name of a test that runs and fails
             skips: exact name of a test that is not run, for it would hang or abort the unit
+            without: a line of the unit; the statements that begin so are taken out of it (what a unit does with
+                     commands still to come between its tests would end it, and all tests behind)
     unit/other                74  9s  pending: why this unit is not run unless asked for
 
 A test that fails outside of every test of the suite is named by `fails: (outside of a test) first line of the error`.
@@ -27,6 +29,7 @@ class Unit:
     pending: str = ""
     fails: dict = field(default_factory=dict)
     skips: dict = field(default_factory=dict)
+    without: dict = field(default_factory=dict)
 
 
 UNIT = re.compile(r"(?P<name>[a-z][\w/-]+)\s+(?P<count>\d+)(?:\s+(?P<seconds>\d+)s)?(?:\s+pending: (?P<why>.+))?$")
@@ -53,16 +56,31 @@ def read(path):
             raise bad("an exception before the first unit")
         elif word.startswith("because: "):
             reason = word.removeprefix("because: ")
-        elif word.startswith(("fails: ", "skips: ")):
+        elif word.startswith(("fails: ", "skips: ", "without: ")):
             kind, name = word.split(": ", 1)
             if reason is None:
                 raise bad("an exception without a reason")
-            if name in found[-1].fails or name in found[-1].skips:
+            if name in found[-1].fails or name in found[-1].skips or name in found[-1].without:
                 raise bad("listed twice")
             getattr(found[-1], kind)[name] = reason
         else:
-            raise bad("neither a unit nor `because:`, `fails:` or `skips:`")
+            raise bad("neither a unit nor `because:`, `fails:`, `skips:` or `without:`")
     return found
+
+
+def without(source, lines):
+    """A unit's source without the statements that begin with one of these lines, and the lines that were not there."""
+    kept, depth, missing = [], 0, set(lines)
+    for line in source.split("\n"):
+        if depth <= 0 and line.strip() not in lines:
+            kept.append(line)
+            continue
+        if depth <= 0:
+            missing.discard(line.strip())
+        # Line numbers in errors stay right.
+        kept.append("")
+        depth = max(depth, 0) + line.count("{") - line.count("}")
+    return "\n".join(kept), missing
 
 
 def choose(listed, words, pending):

@@ -15,6 +15,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import units
+
 PORTS_A_UNIT = 300
 LAST_LINES = 25
 OUTSIDE = "(outside of a test) "
@@ -100,6 +102,12 @@ class Place:
         shutil.copytree(self.tree / "utils", into / "utils", symlinks=True)
         for path in self.tree.glob("*.conf"):
             shutil.copy2(path, into)
+        if unit.without and not self.args.peer:
+            path = into / "tests" / f"{unit.name}.tcl"
+            source, missing = units.without(path.read_text(), unit.without)
+            if missing:
+                raise units.BadList(f"{unit.name} has no line {sorted(missing)[0]!r}")
+            path.write_text(source)
         (into / "src").mkdir()
         os.link(self.server, into / "src" / "redis-server")
         for name, path in self.tools.items():

@@ -102,7 +102,7 @@ pub enum SyncEvent {
         /// Payload bytes.
         bytes: u64,
     },
-    /// This replica was dropped. Its connection is closed, for all holders of the socket.
+    /// This replica is dropped: its connection is about to be closed, for all holders of the socket.
     Dropped {
         /// Its id.
         id: u64,
@@ -282,8 +282,9 @@ impl Stopwatch {
 
 /// Drops a replica: its connection ends for every holder of the socket.
 fn drop_peer(peer: SyncPeer, reason: DropReason, events: &mut dyn FnMut(SyncEvent)) {
-    crate::sys::abort_connection(peer.fd());
+    // In this order: whoever reads from the connection forgets the replica when it ends, and its name with it.
     events(SyncEvent::Dropped { id: peer.id, reason });
+    crate::sys::abort_connection(peer.fd());
 }
 
 /// An RDB stream for peers that offered `capa eof`: `$EOF:<mark>\r\n`, the stream, the mark.
