@@ -99,11 +99,33 @@ impl Blocked {
         .await
     }
 
+    /// Tells others whether the command still waits.
+    pub fn watch(&self) -> Watch {
+        Watch(self.waiter.clone())
+    }
+
     /// The reply of a command whose time is up: a null array.
     pub fn nothing(&self) -> Vec<u8> {
         let mut reply = Vec::new();
         Reply::new(&mut reply, self.waiter.resp3).null_array();
         reply
+    }
+}
+
+/// Whether a command still waits: it no longer does from the moment it is served.
+#[derive(Clone)]
+pub struct Watch(Arc<Waiter>);
+
+impl Watch {
+    /// True until the command is served or gives up.
+    pub fn is_waiting(&self) -> bool {
+        self.0.waiting.load(Ordering::Acquire)
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Watch").field(&self.is_waiting()).finish()
     }
 }
 

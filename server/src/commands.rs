@@ -151,10 +151,10 @@ fn shutdown(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
     let leave = match parse(&args[1..]) {
         Ok(Shutdown::Leave(leave)) => leave,
         Ok(Shutdown::Abort) => {
-            if server.abort_shutdown.swap(true, Ordering::AcqRel) {
-                conn.error(out, "ERR No shutdown in progress.");
-            } else {
+            if server.ending.abort() {
                 Reply::new(out, false).ok();
+            } else {
+                conn.error(out, "ERR No shutdown in progress.");
             }
             return Flow::Next;
         }
@@ -167,14 +167,10 @@ fn shutdown(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
     tokio::task::spawn_local(async move {
         let save = if leave.save { Some(true) } else { leave.nosave.then_some(false) };
         let ending = crate::state::Ending { save, now: leave.now, force: leave.force };
-        if let Err(e) = crate::cron::shutdown(&server, ending).await {
-            let mut reply = Vec::new();
-            Reply::new(&mut reply, false).error(&e);
-            let _ = to.send(reply);
-        } else {
-            // No reply: the connection ends with the server.
-            std::future::pending::<()>().await;
-        }
+        let error = crate::shutdown::shutdown(&server, ending).await;
+        let mut reply = Vec::new();
+        Reply::new(&mut reply, false).error(&error);
+        let _ = to.send(reply);
     });
     Flow::Later(from)
 }

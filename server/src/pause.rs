@@ -24,13 +24,15 @@ pub(crate) enum Reason {
     Client,
     /// FAILOVER.
     Failover,
+    /// A shutdown waits for replicas.
+    Shutdown,
 }
 
 /// The pauses in force.
 #[derive(Default)]
 pub(crate) struct Pause {
     /// By [`Reason`]: what waits, and until when on the server's clock.
-    pauses: Mutex<[Option<(Mode, u64)>; 2]>,
+    pauses: Mutex<[Option<(Mode, u64)>; 3]>,
     changed: Notify,
 }
 

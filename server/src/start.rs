@@ -54,6 +54,12 @@ pub(crate) fn main() -> ExitCode {
         eprintln!("Can't daemonize: {e}");
         return ExitCode::FAILURE;
     }
+    let logfile = &loaded.config.logfile;
+    crate::crash::install(&if logfile.is_empty() {
+        Default::default()
+    } else {
+        loaded.config.dir.join(logfile)
+    });
     logging::starting(!words.is_empty());
     for warning in &loaded.warnings {
         crate::log!(Warning, "{warning}");
@@ -156,11 +162,18 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
     })?;
     let weak = Arc::downgrade(server);
     server.config.on_change(
-        &["maxmemory", "maxmemory-policy", "replica-ignore-maxmemory", "latency-tracking"],
+        &[
+            "maxmemory",
+            "maxmemory-policy",
+            "replica-ignore-maxmemory",
+            "latency-tracking",
+            "crash-log-enabled",
+        ],
         move |c| {
             if let Some(s) = weak.upgrade() {
                 s.update_memory_gate(c);
                 s.stats.latency.on.store(c.latency_tracking, Ordering::Relaxed);
+                crate::crash::set_enabled(c.crash_log_enabled);
             }
             Ok(())
         },
@@ -276,7 +289,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         port,
         shutdown: tokio::sync::Notify::new(),
         acks: tokio::sync::Notify::new(),
-        abort_shutdown: AtomicBool::new(true),
+        ending: Default::default(),
         active_expire: AtomicBool::new(true),
         pause: Default::default(),
         standstill: Default::default(),

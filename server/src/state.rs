@@ -58,8 +58,7 @@ pub(crate) struct Server {
     pub(crate) shutdown: tokio::sync::Notify,
     /// Notified when a replica acknowledged something (WAIT).
     pub(crate) acks: tokio::sync::Notify,
-    /// True unless a shutdown waits for replicas, which SHUTDOWN ABORT then ends.
-    pub(crate) abort_shutdown: std::sync::atomic::AtomicBool,
+    pub(crate) ending: crate::shutdown::Shutdown,
     pub(crate) active_expire: std::sync::atomic::AtomicBool,
     /// CLIENT PAUSE.
     pub(crate) pause: crate::pause::Pause,

@@ -7,6 +7,7 @@ use crate::clients::{Client, kind};
 use crate::conn::Conn;
 use bytes::BytesMut;
 use sluice_engine::Blocked;
+use sluice_engine::blocking::Watch;
 use sluice_engine::resp::Reply;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -39,8 +40,21 @@ impl Unblock {
 impl Client {
     /// Ends the client's wait for a key; false if it does not wait for one.
     pub(crate) fn unblock(&self, why: Unblock) -> bool {
-        self.waits.lock().take().is_some_and(|to| to.send(why).is_ok())
+        let mut waits = self.waits.lock();
+        let still = waits.as_ref().is_some_and(|w| w.watch.is_waiting());
+        still && waits.take().is_some_and(|w| w.to.send(why).is_ok())
     }
+
+    /// Does the client wait for something? One that was served no longer does, although its reply is on the way.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.is(kind::BLOCKED) || self.waits.lock().as_ref().is_some_and(|w| w.watch.is_waiting())
+    }
+}
+
+/// How others reach a client that waits for a key.
+pub(crate) struct Reach {
+    to: oneshot::Sender<Unblock>,
+    watch: Watch,
 }
 
 /// What a wait for a key came to.
@@ -71,8 +85,7 @@ impl Conn {
     ) -> Waited {
         let blocked = &wait.blocked;
         let (to, mut ended) = oneshot::channel();
-        *self.client.waits.lock() = Some(to);
-        self.client.set_kind(kind::BLOCKED, true);
+        *self.client.waits.lock() = Some(Reach { to, watch: blocked.watch() });
         let deadline = blocked.timeout.map(|t| tokio::time::Instant::now() + t);
         let time_up = async {
             match deadline {
@@ -123,7 +136,6 @@ impl Conn {
     }
 
     fn unmark(&self) {
-        self.client.set_kind(kind::BLOCKED, false);
         self.client.waits.lock().take();
     }
 }

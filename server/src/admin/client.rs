@@ -210,12 +210,12 @@ fn line(server: &Server, client: &Client, me: Option<(&Conn, &[&[u8]])>) -> Stri
         (kind::PRIMARY, 'M'),
         (kind::UNIX, 'U'),
         (kind::MULTI, 'x'),
-        (kind::BLOCKED, 'b'),
+        (0, 'b'),
         (kind::CLOSING, 'A'),
         (kind::NO_EVICT, 'e'),
     ]
     .into_iter()
-    .filter(|(bit, _)| client.is(*bit))
+    .filter(|(bit, _)| if *bit == 0 { client.is_blocked() } else { client.is(*bit) })
     .map(|(_, letter)| letter)
     .collect();
     let last = client.last_command.load(Relaxed);

@@ -27,6 +27,7 @@ impl Server {
             run_id: &self.run_id,
             started: self.started,
             port: self.port,
+            shutdown_left: self.ending.left(self.clock()),
             migrate_sockets: self.migrate.len(),
             persistence: self.persistence_info(),
             replication: self.replication_info(),

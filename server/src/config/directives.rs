@@ -211,7 +211,7 @@ directives! {
     syslog_enabled: bool = false, "syslog-enabled", Any, FIXED, Later;
     syslog_ident: String = "redis".into(), "syslog-ident", Any, FIXED, Later;
     syslog_facility: SyslogFacility = SyslogFacility::Local0, "syslog-facility", Any, FIXED, Later;
-    crash_log_enabled: bool = true, "crash-log-enabled", Any, LIVE, Later;
+    crash_log_enabled: bool = true, "crash-log-enabled", Any, LIVE, Full;
     crash_memcheck_enabled: bool = true, "crash-memcheck-enabled", Any, LIVE, Moot;
     always_show_logo: bool = false, "always-show-logo", Any, FIXED, Full;
     set_proc_title: bool = true, "set-proc-title", Any, FIXED, Later;

@@ -119,6 +119,27 @@ pub(crate) fn lagging(server: &Server, offset: u64) -> usize {
     replicas.map.values().filter(|r| r.peer.is_online() && r.peer.ack_offset() < offset).count()
 }
 
+/// Says in the log how far replicas are as the server ends.
+pub(crate) fn report_lag(server: &Server) {
+    let (end, now) = (server.engine.log().end(), server.clock());
+    let replicas = server.repl.replicas.lock();
+    let (all, mut lagging) = (replicas.map.len(), 0);
+    for r in replicas.map.values().filter(|r| r.peer.ack_offset() < end) {
+        lagging += 1;
+        crate::log!(
+            Warning,
+            "Lagging replica {} reported offset {} behind master, lag={}, state={}.",
+            r.name,
+            end - r.peer.ack_offset(),
+            r.peer.lag_ms(now) / 1000,
+            if r.peer.is_online() { "online" } else { "syncing" }
+        );
+    }
+    if all > 0 {
+        crate::log!(Notice, "{} of {all} replicas are in sync when shutting down.", all - lagging);
+    }
+}
+
 /// Replicas that count for `min-replicas-to-write`, and the gate that follows.
 pub(crate) fn update_good(server: &Server) -> usize {
     update_good_by(server, &server.config.load())

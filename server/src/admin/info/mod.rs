@@ -34,6 +34,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) run_id: &'a str,
     /// When the server started.
     pub(crate) started: Instant,
+    /// Milliseconds a shutdown may still wait for replicas, while one does.
+    pub(crate) shutdown_left: Option<u64>,
     /// The port that is bound.
     pub(crate) port: u16,
     /// Connections MIGRATE keeps.

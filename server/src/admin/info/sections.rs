@@ -37,6 +37,9 @@ pub(super) fn server(s: &Sources<'_>, t: &mut Text) {
     t.field("executable", executable);
     let file = s.config.file.as_deref().map(|p| p.display().to_string()).unwrap_or_default();
     t.field("config_file", file);
+    if let Some(ms) = s.shutdown_left {
+        t.field("shutdown_in_milliseconds", ms);
+    }
     t.flag("io_threads_active", s.config.io_threads > 1);
 }
 
@@ -45,7 +48,7 @@ pub(super) fn clients(s: &Sources<'_>, t: &mut Text) {
     for client in s.clients.all() {
         input = input.max(client.input_bytes.load(Ordering::Relaxed));
         output = output.max(client.output_bytes.load(Ordering::Relaxed));
-        blocked += usize::from(client.is(kind::BLOCKED));
+        blocked += usize::from(client.is_blocked());
         connected += usize::from(!client.is(kind::REPLICA));
     }
     t.section("Clients");
