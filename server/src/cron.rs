@@ -33,8 +33,12 @@ pub(crate) async fn run(server: Arc<Server>) {
             server.update_memory_gate(&config);
         }
         repl::primary::cron(&server);
-        persist::cron(&server);
-        crate::aof::cron(&server);
+        {
+            // A snapshot and a rewrite that are due together share a cut.
+            let hold = crate::snapshot::hold(&server);
+            crate::aof::cron(&server, &hold);
+            persist::cron(&server);
+        }
         if turn.is_multiple_of(10) {
             close_idle(&server);
             server.migrate.close_old();

@@ -20,6 +20,8 @@ mod persist;
 mod repl;
 mod shutdown;
 mod slowlog;
+mod snapshot;
+mod stand_in;
 mod start;
 mod state;
 mod waiting;

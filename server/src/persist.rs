@@ -4,19 +4,16 @@
 //! from BGSAVE only in who waits for it.
 
 use crate::config::{Config, os_reason};
+use crate::snapshot::{self, Failure, Party, Ticket, Written};
+use crate::stand_in::StandIn;
 use crate::state::{Server, gate, unix_seconds};
-use sluice_engine::cut::Cut;
-use sluice_persistence::storage::Storage;
 use sluice_persistence::{LoadOptions, SaveOptions};
 use sluice_transport::state::Role;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// How long SAVE waits before it asks again for the one cut there may be.
-const CUT_RETRY: Duration = Duration::from_millis(5);
 /// A save point that failed is tried again after this many seconds, as in Redis.
 const RETRY_SECONDS: u64 = 5;
 
@@ -94,136 +91,56 @@ pub(crate) fn save_options(server: &Server) -> SaveOptions {
     }
 }
 
-fn path(server: &Server) -> PathBuf {
+/// The RDB file.
+pub(crate) fn path(server: &Server) -> PathBuf {
     let c = server.config.load();
     c.dir.join(&c.dbfilename)
 }
 
 /// Writes a snapshot and waits for it.
-pub(crate) fn save_now(server: &Server) -> Result<(), String> {
-    save_begun(server, None, &server.storage, KeyDelay::begin(server))
+pub(crate) fn save_now(server: &Arc<Server>) -> Result<(), String> {
+    let party = Party { paced: false, child: StandIn::begin(server), ..Party::new(path(server)) };
+    finish(server, snapshot::seat(server, party))
 }
 
-/// Writes a snapshot as of `begun`, a cut and the change counter at its beginning, or as of the first moment a cut
-/// can be had.
-fn save_begun(
-    server: &Server,
-    begun: Option<(Cut, u64)>,
-    storage: &Arc<dyn Storage>,
-    delay: KeyDelay,
-) -> Result<(), String> {
+/// Waits for a snapshot and keeps how it went.
+fn finish(server: &Server, ticket: Ticket) -> Result<(), String> {
     let began = Instant::now();
-    let p = &server.persist;
-    p.last_try.store(unix_seconds(), Ordering::Relaxed);
-    p.began_ms.store(sluice_engine::now_ms() as u64, Ordering::Relaxed);
-    let (cut, changes) = match begun {
-        Some(begun) => begun,
-        None => loop {
-            match begin(server) {
-                Some(begun) => break begun,
-                None => std::thread::sleep(CUT_RETRY),
-            }
-        },
-    };
-    let options = save_options(server);
-    let keys = cut.db_sizes().iter().map(|(_, keys, _)| keys).sum();
-    let saved = delay.wait(keys, &|| false).and_then(|()| {
-        let mut progress = |_: &_| ControlFlow::Continue(());
-        sluice_persistence::save_cut(cut, storage, &path(server), &options, &mut progress)
-            .map_err(|e| e.to_string())
+    server.persist.began_ms.store(sluice_engine::now_ms() as u64, Ordering::Relaxed);
+    let mut changes = 0;
+    let saved = ticket.wait(|begun| changes = begun.changes);
+    server.persist.began_ms.store(0, Ordering::Relaxed);
+    let outcome = saved.map_err(|e| match e {
+        Failure::Stopped => "stopped".to_owned(),
+        Failure::Failed(why) => why,
     });
-    p.began_ms.store(0, Ordering::Relaxed);
-    p.last_seconds.store(began.elapsed().as_secs() as i64, Ordering::Relaxed);
-    match saved {
-        Ok(stats) => {
-            p.last_failed.store(false, Ordering::Relaxed);
-            p.last_save.store(unix_seconds(), Ordering::Relaxed);
-            p.changes_at_save.store(changes, Ordering::Relaxed);
-            p.saves.fetch_add(1, Ordering::Relaxed);
-            update_gate(server, &server.config.load());
+    saved_file(server, changes, began, outcome.as_ref().map(|written| written.new).map_err(String::as_str));
+    match outcome {
+        Ok(Written { stats, .. }) => {
             crate::log!(Notice, "DB saved on disk: {} keys, {} bytes", stats.keys, stats.bytes);
             Ok(())
         }
         Err(e) => {
-            p.last_failed.store(true, Ordering::Relaxed);
-            update_gate(server, &server.config.load());
             crate::log!(Warning, "Failed saving the DB: {e}");
             Err(e)
         }
     }
 }
 
-/// `rdb-key-save-delay`, for tests: a save takes as much longer as so many keys would. As in a server that forks there
-/// is a child process meanwhile, which does nothing; to kill it makes the save fail.
-pub(crate) struct KeyDelay(Option<(std::process::Child, u64)>);
-
-impl KeyDelay {
-    /// A save begins.
-    pub(crate) fn begin(server: &Server) -> KeyDelay {
-        use std::process::{Command, Stdio};
-        server.stats.background_jobs.bump();
-        let Ok(delay @ 1..) = u64::try_from(server.config.load().rdb_key_save_delay) else {
-            return KeyDelay(None);
-        };
-        // It reads from a pipe of ours, so it never outlives us.
-        match Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn() {
-            Ok(child) => KeyDelay(Some((child, delay))),
-            Err(e) => {
-                crate::log!(Warning, "rdb-key-save-delay: {e}");
-                KeyDelay(None)
-            }
-        }
-    }
-
-    /// Waits for so many keys, or until `stop`.
-    ///
-    /// # Errors
-    /// The child was killed.
-    pub(crate) fn wait(mut self, keys: u64, stop: &dyn Fn() -> bool) -> Result<(), String> {
-        use std::os::unix::process::ExitStatusExt;
-        const STEP: Duration = Duration::from_millis(5);
-        let Some((child, delay)) = &mut self.0 else { return Ok(()) };
-        let (time, began) = (Duration::from_micros(delay.saturating_mul(keys)), Instant::now());
-        while began.elapsed() < time && !stop() {
-            match child.try_wait() {
-                Ok(None) => std::thread::sleep(STEP),
-                Ok(Some(status)) => {
-                    return Err(format!("terminated by signal {}", status.signal().unwrap_or_default()));
-                }
-                Err(e) => return Err(e.to_string()),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for KeyDelay {
-    fn drop(&mut self) {
-        if let Some((child, _)) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-/// A full sync wrote its snapshot to the RDB file, or failed to: it counts as any other save.
-pub(crate) fn staged(server: &Server, changes: u64, began: Instant, outcome: Result<(), &str>) {
+/// The RDB file was written, by whomever and for whatever, or could not be.
+///
+/// `outcome` says whether the file is one that nobody has told of yet: some are shared.
+pub(crate) fn saved_file(server: &Server, changes: u64, began: Instant, outcome: Result<bool, &str>) {
     let p = &server.persist;
     p.last_seconds.store(began.elapsed().as_secs() as i64, Ordering::Relaxed);
     p.last_try.store(unix_seconds(), Ordering::Relaxed);
     p.last_failed.store(outcome.is_err(), Ordering::Relaxed);
-    if outcome.is_ok() {
+    if let Ok(new) = outcome {
         p.last_save.store(unix_seconds(), Ordering::Relaxed);
         p.changes_at_save.store(changes, Ordering::Relaxed);
-        p.saves.fetch_add(1, Ordering::Relaxed);
+        p.saves.fetch_add(u64::from(new), Ordering::Relaxed);
     }
     update_gate(server, &server.config.load());
-}
-
-/// Begins a cut; none while there is another. Changes that race with it count as not saved.
-fn begin(server: &Server) -> Option<(Cut, u64)> {
-    let changes = server.engine.changes();
-    Some((server.engine.begin_cut().ok()?, changes))
 }
 
 /// Recomputes the gate of `stop-writes-on-bgsave-error`.
@@ -239,11 +156,11 @@ pub(crate) fn bgsave(server: &Arc<Server>) -> bool {
     }
     let owner = server.clone();
     // The snapshot is of the moment it was asked for, unless another cut is under way: then of that one's end.
-    let begun = begin(server);
-    let delay = KeyDelay::begin(server);
+    let party = Party { child: StandIn::begin(server), ..Party::new(path(server)) };
+    let ticket = snapshot::seat(server, party);
     let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || {
         crate::os::short_turns();
-        let result = save_begun(&owner, begun, &owner.paced_storage, delay);
+        let result = finish(&owner, ticket);
         owner.persist.bgsave_running.store(false, Ordering::Release);
         match result {
             Ok(()) => crate::log!(Notice, "Background saving terminated with success"),

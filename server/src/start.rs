@@ -280,6 +280,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         clients: Default::default(),
         repl: Replication::new(),
         persist: Persistence::default(),
+        snapshots: Default::default(),
         aof: crate::aof::Aof::default(),
         slowlog: Slowlog::default(),
         migrate: Default::default(),

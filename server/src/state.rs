@@ -40,6 +40,7 @@ pub(crate) struct Server {
     pub(crate) clients: Clients,
     pub(crate) repl: Replication,
     pub(crate) persist: Persistence,
+    pub(crate) snapshots: crate::snapshot::Snapshots,
     pub(crate) aof: crate::aof::Aof,
     pub(crate) storage: Arc<dyn Storage>,
     /// The same, for big files written in the background: within [`Server::snapshot_budget`].

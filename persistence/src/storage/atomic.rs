@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Tells the temporary files of one process apart.
 static SEQUENCE: AtomicU64 = AtomicU64::new(0);
 
+/// Bytes copied at once where a file cannot be given a second name.
+const COPY_BYTES: usize = 1 << 20;
+
 /// A file written under a temporary name until it is complete.
 pub struct AtomicFile {
     storage: Arc<dyn Storage>,
@@ -58,6 +61,24 @@ impl AtomicFile {
         self.storage.rename(&self.temporary, &self.target)?;
         self.writer = None;
         self.storage.sync_dir(folder_of(&self.target))
+    }
+
+    /// Gives `source`, a complete and synced file, the name `target` as well: by a second name for the same content
+    /// where the storage can do that, else by a copy. At every crash point `target` is what it was or the new file.
+    pub fn duplicate(storage: &Arc<dyn Storage>, source: &Path, target: &Path) -> io::Result<()> {
+        let mut copy = Self::create(storage.clone(), target)?;
+        storage.remove(&copy.temporary)?;
+        if storage.link(source, &copy.temporary).is_ok() {
+            storage.rename(&copy.temporary, target)?;
+            copy.writer = None;
+            return storage.sync_dir(folder_of(target));
+        }
+        copy.writer = Some(storage.create(&copy.temporary)?);
+        let file = storage.open(source)?;
+        for piece in file.bytes().chunks(COPY_BYTES) {
+            copy.write_all(piece)?;
+        }
+        copy.commit()
     }
 
     fn writer(&mut self) -> &mut dyn FileWriter {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What goes wrong, and when. Operations are counted from 1: create, append, open, write, sync,
-/// rename, remove, truncate, making a folder and folder sync.
+/// rename, link, remove, truncate, making a folder and folder sync.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     /// Source of every random choice.
@@ -260,6 +260,17 @@ impl<S: Storage> Storage for Faulty<S> {
             to: to.to_path_buf(),
             replaced,
         });
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        state.check()?;
+        self.inner.link(from, to)?;
+        if let Some(id) = state.names.get(from).copied() {
+            state.names.insert(to.to_path_buf(), id);
+        }
+        state.unsynced_names.push(NameChange::Created(to.to_path_buf()));
         Ok(())
     }
 

@@ -88,6 +88,16 @@ impl Storage for Memory {
         Ok(())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut files = lock(&self.files);
+        if files.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let content = files.get(from).cloned().ok_or_else(|| not_found(from))?;
+        files.insert(to.to_path_buf(), content);
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         lock(&self.files).remove(path).map(drop).ok_or_else(|| not_found(path))
     }

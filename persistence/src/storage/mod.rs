@@ -43,6 +43,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn open(&self, path: &Path) -> io::Result<Box<dyn FileReader>>;
     /// Gives a file another name, atomically replacing a file that had it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a complete file a second name, which must be free: one content, two names.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Deletes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Cuts a file back to `len` bytes.
@@ -124,6 +126,9 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         (**self).rename(from, to)
+    }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        (**self).link(from, to)
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
         (**self).remove(path)

@@ -87,6 +87,10 @@ impl<S: Storage + Clone + 'static> Storage for PowerCut<S> {
         self.alive(self.inner.rename(from, to))
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.alive(self.inner.link(from, to))
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.alive(self.inner.remove(path))
     }

@@ -115,6 +115,9 @@ impl<S: Storage> Storage for Throttled<S> {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.metadata_operation().rename(from, to)
     }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.metadata_operation().link(from, to)
+    }
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.metadata_operation().remove(path)
     }

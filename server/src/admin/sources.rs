@@ -57,6 +57,7 @@ impl Server {
             last_seconds: u64::try_from(p.last_seconds.load(Relaxed)).ok(),
             saves: p.saves.load(Relaxed),
             loaded: (p.loading_keys.load(Relaxed), p.loading_expired.load(Relaxed)),
+            shared_cuts: self.snapshots.shared(),
             budget: (self.snapshot_budget.rate(), self.snapshot_budget.waited_ms()),
             aof: self.aof_info(),
             ..PersistenceInfo::default()

@@ -24,7 +24,7 @@ mod start;
 mod wait;
 mod writer;
 
-pub(crate) use rewrite::{Answer, collect_history, cron, request};
+pub(crate) use rewrite::{Answer, begin_cut, collect_history, cron, request};
 pub(crate) use start::{begin_service, load_at_start, reload};
 pub(crate) use wait::waitaof;
 

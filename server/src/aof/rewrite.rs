@@ -14,12 +14,14 @@
 use super::writer::{Writer, select};
 use super::{Mode, drop_writer, place};
 use crate::config::Config;
-use crate::persist::KeyDelay;
+use crate::repl::pace::Pace;
+use crate::snapshot::{self, Hold, Party};
+use crate::stand_in::StandIn;
 use crate::state::{Server, unix_seconds};
 use parking_lot::{Condvar, Mutex};
 use sluice_engine::cut::Cut;
+use sluice_persistence::SaveStats;
 use sluice_persistence::aof::{AofPlace, IncrWriter, RewriteOptions, rewrite_as_commands};
-use sluice_persistence::{SaveOptions, SaveStats, save_cut};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,8 +92,8 @@ pub(crate) fn request(server: &Arc<Server>) -> Answer {
     }
 }
 
-/// Scheduled and automatic rewrites.
-pub(crate) fn cron(server: &Arc<Server>) {
+/// Scheduled and automatic rewrites. `hold` keeps the next cut for what else is due now.
+pub(crate) fn cron(server: &Arc<Server>, hold: &Hold) {
     let aof = &server.aof;
     let busy = aof.is_rewriting() || server.persist.bgsave_running.load(Ordering::Acquire);
     if busy || server.is_loading() || !aof.ready.load(Ordering::Acquire) {
@@ -101,7 +103,7 @@ pub(crate) fn cron(server: &Arc<Server>) {
     let due = aof.is_rewrite_scheduled() || grown(server, &config);
     if due
         && !limited(server)
-        && let Err(e) = begin(server)
+        && let Err(e) = begin_with(server, Some(hold.clone()))
     {
         crate::log!(Warning, "{e}");
     }
@@ -153,6 +155,10 @@ fn limited(server: &Server) -> bool {
 
 /// Begins a rewrite, on a thread of its own.
 pub(super) fn begin(server: &Arc<Server>) -> Result<(), String> {
+    begin_with(server, None)
+}
+
+fn begin_with(server: &Arc<Server>, hold: Option<Hold>) -> Result<(), String> {
     let aof = &server.aof;
     if aof.rewriting.running.swap(true, Ordering::AcqRel) {
         return Err("A rewrite of the append-only file is running".into());
@@ -173,10 +179,10 @@ pub(super) fn begin(server: &Arc<Server>) -> Result<(), String> {
     aof.figures.rewrites.fetch_add(1, Ordering::Relaxed);
     aof.figures.rewrite_began.store(unix_seconds(), Ordering::Relaxed);
     let owner = server.clone();
-    let delay = KeyDelay::begin(server);
+    let child = StandIn::begin(server);
     let spawned = std::thread::Builder::new().name("aof-rewrite".into()).spawn(move || {
         crate::os::short_turns();
-        run(&owner, delay);
+        run(&owner, hold, child);
     });
     if let Err(e) = spawned {
         aof.figures.rewrite_failed.store(true, Ordering::Relaxed);
@@ -210,10 +216,10 @@ pub(super) fn stop(server: &Server) {
     }
 }
 
-fn run(server: &Arc<Server>, delay: KeyDelay) {
+fn run(server: &Arc<Server>, hold: Option<Hold>, child: StandIn) {
     let f = &server.aof.figures;
     let began = f.rewrite_began.load(Ordering::Relaxed);
-    match rewrite(server, delay) {
+    match rewrite(server, hold, child) {
         Ok(()) => {
             f.rewrite_failed.store(false, Ordering::Relaxed);
             f.failures.store(0, Ordering::Relaxed);
@@ -265,21 +271,22 @@ fn temporary_incr(place: &AofPlace) -> PathBuf {
     place.dir.join(format!("temp-{}.incr", place.filename))
 }
 
-fn rewrite(server: &Server, delay: KeyDelay) -> Result<(), Failure> {
+fn rewrite(server: &Arc<Server>, hold: Option<Hold>, child: StandIn) -> Result<(), Failure> {
     let config = server.config.load();
     let place = place(&config);
     let (aof, storage) = (&server.aof, &server.storage);
     storage.sync_dir(&place.home).map_err(|e| format!("Can't sync {}: {e}", place.home.display()))?;
     let mode = aof.mode();
     let file = next_file(server, &place, mode)?;
-    let cut = begin_cut(server, file)?;
-    let offset = cut.offset();
     let rdb = config.aof_use_rdb_preamble;
     let name = aof.manifest.lock().next_base_name(&place.filename, rdb);
-    let path = place.dir.join(std::path::Path::new(&*String::from_utf8_lossy(&name)));
-    let keys = cut.db_sizes().iter().map(|(_, keys, _)| keys).sum();
-    delay.wait(keys, &|| aof.rewriting.stop.load(Ordering::Acquire))?;
-    let stats = write_base(server, cut, &path, rdb, &config)?;
+    let path = place.dir.join(Path::new(&*String::from_utf8_lossy(&name)));
+    let (offset, stats) = if rdb {
+        write_rdb(server, file, &path, hold, child)?
+    } else {
+        drop(hold);
+        write_commands(server, file, &path, config.aof_timestamp_enabled, &child)?
+    };
     crate::log!(Notice, "Background AOF rewrite terminated with success");
     if let Err(e) = commit(server, &place, mode, rdb, offset, &stats) {
         let _ = storage.remove(&path);
@@ -320,74 +327,93 @@ fn next_file(server: &Server, place: &AofPlace, mode: Mode) -> Result<Option<Inc
     Ok(Some(file))
 }
 
-/// Step 2.
-fn begin_cut(server: &Server, mut file: Option<IncrWriter>) -> Result<Cut, Failure> {
+/// Step 2, if a cut can begin now. The file is taken then.
+pub(crate) fn begin_cut(server: &Server, file: &mut Option<IncrWriter>) -> Result<Option<Cut>, String> {
     let aof = &server.aof;
     if file.is_some() {
         // Before the cut locks every shard: no command is then between its effect and its place in the log.
         server.engine.log().activate();
     }
-    loop {
-        if aof.rewriting.stop.load(Ordering::Acquire) {
-            return Err(Failure::Stopped);
-        }
-        let mut writer = aof.writer.lock();
-        let Ok(cut) = server.engine.begin_cut() else {
-            drop(writer);
-            std::thread::sleep(CUT_RETRY);
-            continue;
-        };
-        let Some(mut file) = file.take() else { return Ok(cut) };
-        if let Some(db) = cut.selected() {
-            // A primary's stream goes on here, without another SELECT.
-            file.write(&select(db)).map_err(|e| format!("Error writing to the AOF file: {e}"))?;
-        }
-        match &mut *writer {
-            Some(writer) => writer.switch_at(cut.offset(), file),
-            None => {
-                let reader = server.engine.log().reader(cut.offset()).map_err(|e| e.to_string())?;
-                *writer = Some(Writer::new(server, reader, file));
-                aof.writing.store(true, Ordering::Release);
-            }
-        }
-        drop(writer);
-        aof.wake();
-        return Ok(cut);
+    let mut writer = aof.writer.lock();
+    let Ok(cut) = server.engine.begin_cut() else { return Ok(None) };
+    let Some(mut file) = file.take() else { return Ok(Some(cut)) };
+    if let Some(db) = cut.selected() {
+        // A primary's stream goes on here, without another SELECT.
+        file.write(&select(db)).map_err(|e| format!("Error writing to the AOF file: {e}"))?;
     }
+    match &mut *writer {
+        Some(writer) => writer.switch_at(cut.offset(), file),
+        None => {
+            let reader = server.engine.log().reader(cut.offset()).map_err(|e| e.to_string())?;
+            *writer = Some(Writer::new(server, reader, file));
+            aof.writing.store(true, Ordering::Release);
+        }
+    }
+    drop(writer);
+    aof.wake();
+    Ok(Some(cut))
 }
 
-/// Step 3.
-fn write_base(
-    server: &Server,
-    cut: Cut,
+/// Steps 2 and 3, as an RDB file. Returns the cut's offset.
+fn write_rdb(
+    server: &Arc<Server>,
+    file: Option<IncrWriter>,
     path: &Path,
-    rdb: bool,
-    config: &Config,
-) -> Result<SaveStats, Failure> {
-    let aof = &server.aof;
-    let mut progress = |_: &SaveStats| {
-        if aof.rewriting.stop.load(Ordering::Acquire) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
+    hold: Option<Hold>,
+    child: StandIn,
+) -> Result<(u64, SaveStats), Failure> {
+    let owner = server.clone();
+    let party = Party {
+        base: Some(file),
+        stop: Arc::new(move || owner.aof.rewriting.stop.load(Ordering::Acquire)),
+        child,
+        ..Party::new(path.to_owned())
+    };
+    let mut offset = 0;
+    let ticket = snapshot::seat(server, party);
+    drop(hold);
+    let written = ticket.wait(|begun| offset = begun.offset).map_err(|e| match e {
+        snapshot::Failure::Stopped => Failure::Stopped,
+        snapshot::Failure::Failed(e) => {
+            Failure::Failed(format!("Write error writing append only file on disk: {e}"))
+        }
+    })?;
+    Ok((offset, written.stats))
+}
+
+/// The same, as commands.
+fn write_commands(
+    server: &Arc<Server>,
+    mut file: Option<IncrWriter>,
+    path: &Path,
+    timestamp: bool,
+    child: &StandIn,
+) -> Result<(u64, SaveStats), Failure> {
+    let stopped = || server.aof.rewriting.stop.load(Ordering::Acquire);
+    let cut = loop {
+        if stopped() {
+            return Err(Failure::Stopped);
+        }
+        match begin_cut(server, &mut file)? {
+            Some(cut) => break cut,
+            None => std::thread::sleep(CUT_RETRY),
         }
     };
-    let written = if rdb {
-        let options = SaveOptions {
-            aof_base: true,
-            // The place in the log is the incremental file's beginning, not the replication stream's.
-            replication_id: None,
-            ..crate::persist::save_options(server)
-        };
-        save_cut(cut, &server.paced_storage, path, &options, &mut progress)
-    } else {
-        let timestamp = config.aof_timestamp_enabled.then(|| unix_seconds() as i64);
-        rewrite_as_commands(cut, &server.paced_storage, path, &RewriteOptions { timestamp }, &mut progress)
+    let offset = cut.offset();
+    let options = RewriteOptions { timestamp: timestamp.then(|| unix_seconds() as i64) };
+    let mut pace = Pace::new(server);
+    let mut progress = |stats: &SaveStats| {
+        let over = || stopped() || child.killed_by().is_some();
+        pace.wait(stats.keys, over);
+        if over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    written.map_err(|e| match e {
-        sluice_persistence::Error::Stopped => Failure::Stopped,
-        e => Failure::Failed(format!("Write error writing append only file on disk: {e}")),
-    })
+    let stats = rewrite_as_commands(cut, &server.paced_storage, path, &options, &mut progress).map_err(
+        |e| match e {
+            sluice_persistence::Error::Stopped => Failure::Stopped,
+            e => Failure::Failed(format!("Write error writing append only file on disk: {e}")),
+        },
+    )?;
+    Ok((offset, stats))
 }
 
 /// Step 4, without the deleting.

@@ -3,13 +3,14 @@
 //! Whoever asked within the delay window is one batch. Its cut goes through a window of chunks straight to the
 //! sockets, or into the RDB file first, which late-comers may join until it is complete.
 
-use super::pace::{Pace, Paced};
+use super::pace::Paced;
 use super::primary::{Replica, Replicas, policy};
 use super::{SyncSummary, replid};
+use crate::snapshot::{self, Failure, Party, Written};
 use crate::state::Server;
 use sluice_engine::cut::Cut;
 use sluice_engine::log::LogReader;
-use sluice_persistence::{SaveOptions, SaveStats};
+use sluice_persistence::SaveOptions;
 use sluice_transport::fullsync::cut::{CutFigures, FramedSource, RdbSource};
 use sluice_transport::fullsync::disk::StagedFile;
 use sluice_transport::fullsync::pool::BufferPool;
@@ -22,7 +23,6 @@ use sluice_transport::fullsync::{
 use sluice_transport::primary::psync::fullresync_line;
 use sluice_transport::primary::schedule::{Batch, Format, Transport};
 use std::io::ErrorKind;
-use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -107,50 +107,88 @@ struct Sync<'a> {
 }
 
 /// Serves one batch; blocks.
-fn run(server: &Arc<Server>, mut batch: Batch) {
-    let changes = server.engine.changes();
+fn run(server: &Arc<Server>, batch: Batch) {
+    let control = SyncControl::within(server.repl.sync_budget.clone());
+    let figures = Arc::new(CutFigures::default());
+    if batch.transport == Transport::Disk {
+        return run_staged(server, batch, control, figures);
+    }
     let cut = begin_cut(server);
     let offset = cut.offset();
-    let staged = batch.transport == Transport::Disk;
-    let target = if staged { "disk" } else { "replicas sockets" };
+    say_begun("replicas sockets", offset);
+    figures.log_offset.store(offset, Ordering::Release);
+    let taking = Some(Taking::begin(server));
+    let mut sync = Sync { server, batch: &batch, control, figures, taking };
+    let Ok(base) = server.engine.log().reader(offset) else {
+        return lost_the_log(server, offset, &batch.replicas);
+    };
+    let peers = sync.announce_all(offset, false);
+    if peers.is_empty() && server.config.load().save.0.is_empty() {
+        return;
+    }
+    let report = sync.send_chunks(cut, base, peers);
+    sync.summarize(Ok(report));
+}
+
+fn say_begun(target: &str, offset: u64) {
     crate::log!(
         Notice,
         "Starting BGSAVE for SYNC with target: {target} (a cut at offset {offset}, no child)"
     );
-    let (control, figures) =
-        (SyncControl::within(server.repl.sync_budget.clone()), Arc::new(CutFigures::default()));
-    figures.log_offset.store(offset, Ordering::Release);
-    let keep = staged.then(|| server.engine.log().reader(offset).ok()).flatten();
-    {
-        // From here on `join_staging` has a snapshot to name; those who came before it become members.
-        let mut replicas = server.repl.replicas.lock();
-        batch.replicas.extend(replicas.early.drain(..).filter(|e| e.0 == batch.id).map(|e| e.1));
-        replicas.staging = keep.map(|keep| Staging {
-            batch: batch.id,
-            offset,
-            _keep: keep,
-            guests: Vec::new(),
-            control: control.clone(),
-            figures: figures.clone(),
-        });
-    }
+}
+
+fn lost_the_log(server: &Server, offset: u64, replicas: &[u64]) {
+    crate::log!(
+        Warning,
+        "The log moved past the cut at {offset} before it was opened; the full sync is dropped"
+    );
+    drop_all(server, replicas);
+}
+
+/// The same by way of the RDB file, which may be another's: a BGSAVE that is under way, or is due as well.
+fn run_staged(server: &Arc<Server>, mut batch: Batch, control: Arc<SyncControl>, figures: Arc<CutFigures>) {
+    server.engine.log().activate();
     let taking = Some(Taking::begin(server));
+    let stop = control.clone();
+    let party = Party {
+        for_replicas: true,
+        stop: Arc::new(move || stop.stopped()),
+        ..Party::new(crate::persist::path(server))
+    };
+    let (began, ticket) = (Instant::now(), snapshot::seat(server, party));
+    let mut begun = None;
+    let saved = ticket.wait(|b| {
+        say_begun("disk", b.offset);
+        figures.log_offset.store(b.offset, Ordering::Release);
+        let Some(base) = b.log else {
+            control.stop();
+            return lost_the_log(server, b.offset, &batch.replicas);
+        };
+        {
+            // From here on `join_staging` has a snapshot to name; those who came before it become members.
+            let mut replicas = server.repl.replicas.lock();
+            let early: Vec<_> = replicas.early.drain(..).filter(|e| e.0 == batch.id).map(|e| e.1).collect();
+            batch.replicas.extend(early);
+            replicas.staging = server.engine.log().reader(b.offset).ok().map(|keep| Staging {
+                batch: batch.id,
+                offset: b.offset,
+                _keep: keep,
+                guests: Vec::new(),
+                control: control.clone(),
+                figures: figures.clone(),
+            });
+        }
+        let members =
+            Sync { server, batch: &batch, control: control.clone(), figures: figures.clone(), taking: None };
+        let peers = members.announce_all(b.offset, true);
+        if peers.is_empty() && server.config.load().save.0.is_empty() {
+            control.stop();
+        }
+        begun = Some((b.changes, base, peers));
+    });
+    let Some((changes, base, peers)) = begun else { return };
     let mut sync = Sync { server, batch: &batch, control, figures, taking };
-    let Ok(base) = server.engine.log().reader(offset) else {
-        crate::log!(
-            Warning,
-            "The log moved past the cut at {offset} before it was opened; the full sync is dropped"
-        );
-        return drop_all(server, &batch.replicas);
-    };
-    let peers = sync.announce_all(offset, staged);
-    if peers.is_empty() && server.config.load().save.0.is_empty() {
-        return;
-    }
-    let report = match batch.transport {
-        Transport::Disk => sync.send_staged(cut, changes, &base, peers),
-        Transport::Socket | Transport::IoUring => Ok(sync.send_chunks(cut, base, peers)),
-    };
+    let report = sync.send_staged(saved, began, changes, &base, peers);
     sync.summarize(report);
 }
 
@@ -174,10 +212,10 @@ impl Sync<'_> {
     }
 
     /// Keeps what INFO's `sync` section shows.
-    fn summarize(&self, outcome: Result<SyncReport, (SyncReport, String)>) {
+    fn summarize(&self, outcome: Result<SyncReport, Box<(SyncReport, String)>>) {
         let (mut report, failed) = match outcome {
             Ok(report) => (report, None),
-            Err((report, why)) => (report, Some(why)),
+            Err(failed) => (failed.0, Some(failed.1)),
         };
         report.window_ms = self.batch.window_ms;
         let preimage_bytes = self.figures.preimage_bytes.load(Ordering::Relaxed);
@@ -376,31 +414,34 @@ impl Sync<'_> {
         report
     }
 
-    /// Stages a cut in the RDB file and sends that to everybody who asked before it was complete.
+    /// Sends the RDB file to everybody who asked before it was complete.
     fn send_staged(
         &mut self,
-        cut: Cut,
+        saved: Result<Written, Failure>,
+        began: Instant,
         changes: u64,
         base: &LogReader,
         mut peers: Vec<SyncPeer>,
-    ) -> Result<SyncReport, (SyncReport, String)> {
+    ) -> Result<SyncReport, Box<(SyncReport, String)>> {
         let (server, batch) = (self.server, self.batch);
         let config = server.config.load();
-        let path = config.dir.join(&config.dbfilename);
-        let began = Instant::now();
-        let saved = self.stage(cut, &path);
+        let path = crate::persist::path(server);
         let (offset, guests) = (base.offset(), take_guests(server, batch.id));
         self.cut_over();
         let all: Vec<u64> = batch.replicas.iter().copied().chain(guests.iter().copied()).collect();
-        let staged = saved.and_then(|stats| {
-            let file = server.storage.open(&path).map_err(|e| e.to_string())?;
-            debug_assert_eq!(file.len(), stats.bytes);
+        let given_up = matches!(saved, Err(Failure::Stopped)) || (saved.is_err() && self.control.stopped());
+        let saved = saved.map_err(|e| match e {
+            Failure::Stopped => "stopped".to_owned(),
+            Failure::Failed(why) => why,
+        });
+        let new = saved.as_ref().is_ok_and(|written| written.new);
+        let staged = saved.and_then(|written| {
+            let file = written.file.ok_or("the snapshot was not opened")?;
             Ok(StagedFile { file, staged_ms: began.elapsed().as_millis() as u64 })
         });
-        let given_up = staged.is_err() && self.control.stopped();
         if !given_up {
-            let outcome = staged.as_ref().map(|_| ()).map_err(String::as_str);
-            crate::persist::staged(server, changes, began, outcome);
+            let outcome = staged.as_ref().map(|_| new).map_err(String::as_str);
+            crate::persist::saved_file(server, changes, began, outcome);
         }
         let staged = match staged {
             Ok(staged) => staged,
@@ -414,7 +455,7 @@ impl Sync<'_> {
                     crate::log!(Warning, "SYNC failed. BGSAVE for replicas failed: {e}");
                 }
                 drop_all(server, &all);
-                return Err((SyncReport::failed(Transport::Disk, all.len(), began.elapsed()), e));
+                return Err(Box::new((SyncReport::failed(Transport::Disk, all.len(), began.elapsed()), e)));
             }
         };
         {
@@ -440,17 +481,6 @@ impl Sync<'_> {
         });
         self.remove_if_unwanted(&path);
         Ok(report)
-    }
-
-    /// Writes the cut to the file; ends early where nobody waits for it any more.
-    fn stage(&self, cut: Cut, path: &std::path::Path) -> Result<SaveStats, String> {
-        let (server, control) = (self.server, &self.control);
-        let mut pace = Pace::new(server);
-        sluice_persistence::save_cut(cut, &server.paced_storage, path, &options(server), &mut |stats| {
-            pace.wait(stats.keys, || control.stopped());
-            if control.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
-        .map_err(|e| e.to_string())
     }
 
     /// `rdb-del-sync-files`: a server that keeps nothing on disk leaves no file of its data behind for others to find.

@@ -29,6 +29,8 @@ pub(crate) struct PersistenceInfo {
     pub(crate) saves: u64,
     /// Keys loaded at the last load, and keys left out as expired.
     pub(crate) loaded: (u64, u64),
+    /// Cuts that served several of a snapshot, a rewrite and full syncs.
+    pub(crate) shared_cuts: u64,
     /// `persistence-max-bandwidth`, and the milliseconds that writers waited for it in all.
     pub(crate) budget: (u64, u64),
     /// The append-only file.
@@ -51,6 +53,7 @@ impl Default for PersistenceInfo {
             last_seconds: None,
             saves: 0,
             loaded: (0, 0),
+            shared_cuts: 0,
             budget: (0, 0),
             aof: AofInfo::default(),
         }
@@ -134,6 +137,7 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
         t.field("aof_pending_bio_fsync", aof.syncs.0);
         t.field("aof_delayed_fsync", aof.syncs.1);
     }
+    t.field("persistence_shared_cuts", p.shared_cuts);
     t.field("persistence_max_bandwidth", p.budget.0);
     t.field("persistence_paced_ms", p.budget.1);
     if let Some((started, total, loaded)) = p.load_progress {
