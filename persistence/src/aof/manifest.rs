@@ -17,6 +17,7 @@
 
 use crate::storage::{AtomicFile, Storage, folder_of};
 use sluice_engine::resp::split_quoted;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -136,6 +137,10 @@ impl Manifest {
             }
             manifest.add(parse_line(line).map_err(invalid)?).map_err(invalid)?;
         }
+        let mut names = HashSet::new();
+        if !manifest.parts().all(|file| names.insert(&file.name)) {
+            return Err(ManifestError::Invalid { line: None, reason: "Found a file that is named twice" });
+        }
         Ok(manifest)
     }
 
@@ -204,8 +209,16 @@ impl Manifest {
     /// # Errors
     /// Those of the storage; unless only the folder's sync failed, the manifest is as before.
     pub fn persist(&self, storage: &Arc<dyn Storage>, dir: &Path, filename: &str) -> io::Result<()> {
+        let text = self.to_bytes();
+        // A name of many unprintable bytes grows by its escapes: what nobody could read again is not written.
+        if text.split_inclusive(|b| *b == b'\n').any(|line| line.len() > MAX_LINE) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a file name too long for a line of a manifest",
+            ));
+        }
         let mut file = AtomicFile::create(storage.clone(), &manifest_path(dir, filename))?;
-        file.write_all(&self.to_bytes())?;
+        file.write_all(&text)?;
         file.commit()
     }
 
@@ -357,6 +370,14 @@ mod tests {
             "file \"a b\\n.aof.1.base.rdb\" seq 1 type b\nfile \"a b\\n.aof.1.incr.aof\" seq 1 type i\n"
         );
         assert_eq!(Manifest::parse(&text).unwrap(), m);
+    }
+
+    #[test]
+    fn a_line_that_could_not_be_read_again_is_not_written() {
+        let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+        let mut m = Manifest::default();
+        m.add_incr(&"\u{1}".repeat(250));
+        assert_eq!(m.persist(&storage, Path::new("d"), "x").unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]
