@@ -31,14 +31,13 @@ class Progress:
         self.began(unit)
         self.done -= 1
 
-    def passed(self, unit):
+    def passed(self, unit, name):
         self.state[unit.name][1] += 1
+        self.state[unit.name][3] = "after " + name
 
     def failed(self, unit, name):
         self.state[unit.name][2] += 1
-
-    def testing(self, unit, name):
-        self.state[unit.name][3] = name
+        self.state[unit.name][3] = "after " + name
 
     def ended(self, result):
         with self.lock:

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ PORTS_A_UNIT = 300
 LAST_LINES = 25
 OUTSIDE = "(outside of a test) "
 REAL = ["redis-cli", "redis-benchmark", "redis-check-aof", "redis-check-rdb"]
-LINE = re.compile(r"\[(ok|err|skip|ignore|exception|testing|TIMEOUT)\]: (.*)")
+LINE = re.compile(r"\[(ok|err|skip|ignore|exception|TIMEOUT)\]: (.*)")
 
 
 class Missing(Exception):
@@ -76,11 +77,10 @@ class Result:
 class Place:
     """A folder for the copies of one run."""
 
-    def __init__(self, folder, tree, server, args):
-        self.folder = folder / str(os.getpid())
+    def __init__(self, tree, server, args):
+        # A short path: the suite's servers open Unix sockets deep inside of it, and those have 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="conf-"))
         self.tree, self.args = tree, args
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
         # A copy: the program may be rebuilt while units run.
         self.server = self.folder / "redis-server"
         shutil.copy2(server.resolve(), self.server)
@@ -95,7 +95,7 @@ class Place:
 
     def copy(self, unit):
         """A tree for one unit."""
-        into = self.folder / unit.name.replace("/", "-")
+        into = self.folder / unit.name.rsplit("/", 1)[-1]
         shutil.rmtree(into, ignore_errors=True)
         shutil.copytree(self.tree / "tests", into / "tests", ignore=shutil.ignore_patterns("tmp", "modules"))
         (into / "tests" / "tmp").mkdir()
@@ -173,7 +173,7 @@ class Place:
             if kind == "ok":
                 name = re.sub(r" \(\d+ ms\)$", "", name)
                 result.passed[name] += 1
-                progress.passed(result.unit)
+                progress.passed(result.unit, name)
             elif kind == "err" and not over:
                 failing = result.failed.setdefault(*failure(name, result.unit.name))
                 progress.failed(result.unit, name)
@@ -181,8 +181,6 @@ class Place:
                 result.skipped.add(name)
             elif kind == "ignore":
                 result.left_out[name] += 1
-            elif kind == "testing":
-                progress.testing(result.unit, name)
             elif kind == "exception":
                 result.ended = f"the unit broke off: {name}"
             elif kind == "TIMEOUT":
