@@ -273,7 +273,7 @@ fn errors_name_the_place_and_the_reason() {
     let mut sum = Rdb::new(10).raw(b"\x00\x01k\x01v").end();
     let at = sum.len() - 1;
     sum[at] ^= 1;
-    assert!(error_of(&sum).contains("RDB checksum mismatch at byte 15"));
+    assert!(error_of(&sum).contains("checksum mismatch at byte 15"));
 }
 
 #[test]

@@ -59,6 +59,7 @@ Usage: sluice-server [/path/to/redis.conf] [options] [-]
        sluice-server - (read config from stdin)
        sluice-server -v or --version
        sluice-server -h or --help
+       sluice-server check-rdb <rdb-file-name>
        sluice-server check-aof [--fix|--truncate-to-timestamp $timestamp] <file.manifest|file.aof>
 
 Examples:

@@ -244,18 +244,18 @@ fn is_manifest(bytes: &[u8]) -> bool {
 }
 
 /// Says how far a big file is, where somebody may be looking.
-struct Bar {
+pub(crate) struct Bar {
     name: String,
     size: u64,
     shown: bool,
 }
 
 impl Bar {
-    fn new(name: &str, size: u64) -> Bar {
+    pub(crate) fn new(name: &str, size: u64) -> Bar {
         Bar { name: name.to_owned(), size, shown: size >= PROGRESS_FROM && std::io::stderr().is_terminal() }
     }
 
-    fn show(&mut self, at: u64) {
+    pub(crate) fn show(&mut self, at: u64) {
         if self.shown {
             let percent = at * 100 / self.size.max(1);
             let bar = "#".repeat(percent as usize / 4);
@@ -263,7 +263,7 @@ impl Bar {
         }
     }
 
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         if self.shown {
             eprintln!("\rChecking {}: [{}] 100%", self.name, "#".repeat(25));
         }

@@ -4,6 +4,7 @@ mod admin;
 mod aof;
 mod args;
 mod check_aof;
+mod check_rdb;
 mod clients;
 mod commands;
 mod config;

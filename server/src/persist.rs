@@ -7,7 +7,7 @@ use crate::config::{Config, os_reason};
 use crate::snapshot::{self, Failure, Party, Ticket, Written};
 use crate::stand_in::StandIn;
 use crate::state::{Server, gate, unix_seconds};
-use sluice_persistence::{LoadOptions, SaveOptions};
+use sluice_persistence::{Error, LoadControl, LoadOptions, LoadStats, SaveOptions};
 use sluice_transport::state::Role;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,8 +42,10 @@ pub(crate) struct Persistence {
     pub(crate) loading_total: AtomicU64,
     pub(crate) loading_done: AtomicU64,
     pub(crate) loading_keys: AtomicU64,
-    /// Keys left out at the last load because they had expired.
+    /// Keys the last load left out as expired.
     pub(crate) loading_expired: AtomicU64,
+    /// The load of a file, as it goes on.
+    pub(crate) load: Arc<LoadControl>,
     pub(crate) loading_since: AtomicU64,
 }
 
@@ -69,6 +71,9 @@ pub(crate) fn loading_began(server: &Server, total: u64) {
     p.loading_total.store(total, Ordering::Relaxed);
     p.loading_done.store(0, Ordering::Relaxed);
     p.loading_keys.store(0, Ordering::Relaxed);
+    p.loading_expired.store(0, Ordering::Relaxed);
+    p.load.bytes.store(0, Ordering::Relaxed);
+    p.load.used_memory.store(0, Ordering::Relaxed);
     p.loading_since.store(unix_seconds(), Ordering::Relaxed);
 }
 
@@ -217,6 +222,34 @@ pub(crate) fn load_at_start(server: &Arc<Server>) -> Result<(), String> {
     load_file(server, &path)
 }
 
+/// Notes and logs what a load brought.
+pub(crate) fn loaded(server: &Server, stats: &LoadStats) {
+    let (p, report) = (&server.persist, &stats.report);
+    p.loading_keys.store(report.keys, Ordering::Relaxed);
+    p.loading_expired.store(report.expired, Ordering::Relaxed);
+    if let Some(version) = &report.redis_version {
+        crate::log!(Notice, "Loading RDB produced by version {version}");
+    }
+    if let Some(created) = report.created {
+        crate::log!(Notice, "RDB age {} seconds", unix_seconds().saturating_sub(created));
+    }
+    if let Some(used) = report.used_memory {
+        crate::log!(Notice, "RDB memory usage when created {:.2} Mb", used as f64 / f64::from(1 << 20));
+    }
+    for key in &report.empty_keys {
+        crate::log!(Notice, "rdbLoadObject: skipping empty key: {}", key.escape_ascii());
+    }
+    let (keys, expired, empty) = (report.keys, report.expired, report.empty);
+    if empty > 0 {
+        crate::log!(
+            Warning,
+            "Done loading RDB, keys loaded: {keys}, keys expired: {expired}, empty keys skipped: {empty}."
+        );
+    } else {
+        crate::log!(Notice, "Done loading RDB, keys loaded: {keys}, keys expired: {expired}.");
+    }
+}
+
 /// Loads a file into the empty live keyspace.
 pub(crate) fn load_file(server: &Server, path: &std::path::Path) -> Result<(), String> {
     loading_began(server, server.storage.len(path).unwrap_or(0));
@@ -225,7 +258,7 @@ pub(crate) fn load_file(server: &Server, path: &std::path::Path) -> Result<(), S
     let options = LoadOptions {
         checksum: config.rdbchecksum,
         drop_expired_before: (!replica).then(sluice_engine::now_ms),
-        ..LoadOptions::default()
+        control: Some(server.persist.load.clone()),
     };
     let mut loader = server.engine.loader();
     if !replica {
@@ -237,8 +270,7 @@ pub(crate) fn load_file(server: &Server, path: &std::path::Path) -> Result<(), S
     match result {
         Ok(stats) => {
             crate::repl::restore(server, &stats.report, replica);
-            server.persist.loading_keys.store(keys, Ordering::Relaxed);
-            server.persist.loading_expired.store(stats.report.expired, Ordering::Relaxed);
+            loaded(server, &stats);
             clean_now(server);
             crate::log!(
                 Notice,
@@ -246,6 +278,14 @@ pub(crate) fn load_file(server: &Server, path: &std::path::Path) -> Result<(), S
                 stats.elapsed.as_secs_f64()
             );
             Ok(())
+        }
+        Err(Error::Rdb { source, .. }) => {
+            crate::log!(Warning, "Internal error in RDB reading offset {}: {source}", source.offset());
+            // Where, in which key, and what there was before it: what somebody needs who has to repair the file.
+            crate::check_rdb::check_file(&*server.storage, path, false, &mut |line| {
+                crate::log!(Warning, "{line}");
+            });
+            Err("Terminating server after rdb file reading failure.".into())
         }
         Err(e) => Err(format!("Fatal error loading the DB: {e}. Exiting.")),
     }

@@ -77,12 +77,24 @@ pub(crate) fn main() -> ExitCode {
 fn tool(words: &[Vec<u8>]) -> Option<ExitCode> {
     let called = std::env::args_os().next().unwrap_or_default();
     let name = std::path::Path::new(&called).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (program, rest) = match words.first().map(Vec::as_slice) {
-        _ if name == "redis-check-aof" => (name, words),
-        Some(b"check-aof") => (format!("{name} check-aof"), &words[1..]),
+    let (is_rdb, program, rest) = match words.first().map(Vec::as_slice) {
+        _ if name == "redis-check-aof" => (false, name, words),
+        _ if name == "redis-check-rdb" => (true, name, words),
+        Some(b"check-aof") => (false, format!("{name} check-aof"), &words[1..]),
+        Some(b"check-rdb") => (true, format!("{name} check-rdb"), &words[1..]),
         _ => return None,
     };
     let rest: Vec<String> = rest.iter().map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+    if is_rdb {
+        let good = match crate::check_rdb::CheckRdb::parse(&program, &rest) {
+            Ok(job) => job.run(&mut std::io::stdout()),
+            Err(text) => {
+                eprintln!("{text}");
+                false
+            }
+        };
+        return Some(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let good = match crate::check_aof::CheckAof::parse(&program, &rest) {
         Ok(job) => job.run(&mut std::io::stdout(), &mut std::io::stdin().lock()),
         Err(text) => {
@@ -150,6 +162,12 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
         Ok(())
     })?;
     crate::dump::follow(&server.config.load());
+    let load = server.persist.load.clone();
+    load.key_delay.store(server.config.load().key_load_delay, Ordering::Relaxed);
+    server.config.on_change(&["key-load-delay"], move |c| {
+        load.key_delay.store(c.key_load_delay, Ordering::Relaxed);
+        Ok(())
+    })?;
     server.config.on_change(&["maxclients"], |c| {
         let most = os::raise_descriptor_limit(c.maxclients + RESERVED_DESCRIPTORS)
             .saturating_sub(RESERVED_DESCRIPTORS);

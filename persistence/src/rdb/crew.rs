@@ -74,22 +74,11 @@ struct Shared<'b> {
     failed: AtomicBool,
 }
 
-fn offset_of(error: &RdbError) -> u64 {
-    match error {
-        RdbError::Corrupt { offset, .. }
-        | RdbError::Truncated { offset, .. }
-        | RdbError::Unsupported { offset, .. }
-        | RdbError::Checksum { offset, .. }
-        | RdbError::Refused { offset, .. }
-        | RdbError::Io { offset, .. } => *offset,
-    }
-}
-
 impl<'b> Shared<'b> {
     /// Keeps the error that comes first in the stream.
     fn fail(&self, error: RdbError) {
         let mut state = self.state.lock();
-        if state.error.as_ref().is_none_or(|there| offset_of(&error) < offset_of(there)) {
+        if state.error.as_ref().is_none_or(|there| error.offset() < there.offset()) {
             state.error = Some(error);
         }
         self.failed.store(true, Ordering::Release);

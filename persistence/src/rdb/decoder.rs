@@ -180,7 +180,9 @@ impl<S: Source> RdbDecoder<S> {
             }
             self.input.settle();
             self.entry_at = self.input.offset();
-            match self.input.byte()? {
+            let first = self.input.byte()?;
+            visitor.item(self.entry_at, first);
+            match first {
                 kind @ ..=value_type::STREAM_LISTPACKS_3 => return self.entry(kind, visitor),
                 opcode::EXPIRETIME_MS => {
                     self.expire_at_ms = Some(i64::from_le_bytes(self.input.array()?));

@@ -87,17 +87,23 @@ pub fn restore(payload: &[u8], limits: &Limits, checked: bool) -> Result<Restore
             return Err(RestoreError::Footer);
         }
     }
-    let mut single = Single { limits, building: None, found: None, waiting: ElementBatch::default() };
+    let mut single = Single::new(limits);
     RdbDecoder::with_checksum(body, false).object(&mut single)?;
     single.found.ok_or(RestoreError::Empty)
 }
 
-/// Takes the one value there is.
-struct Single<'a> {
+/// Builds one value.
+pub(super) struct Single<'a> {
     limits: &'a Limits,
     building: Option<Value>,
     found: Option<Restored>,
     waiting: ElementBatch,
+}
+
+impl<'a> Single<'a> {
+    pub(super) fn new(limits: &'a Limits) -> Self {
+        Self { limits, building: None, found: None, waiting: ElementBatch::default() }
+    }
 }
 
 impl RdbVisitor for Single<'_> {

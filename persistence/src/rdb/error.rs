@@ -34,7 +34,7 @@ pub enum RdbError {
     },
     /// The whole stream was read, and it is not what was written.
     #[error(
-        "RDB checksum mismatch at byte {offset}: the content gives {computed:016x}, the file says {stored:016x}"
+        "RDB CRC error: checksum mismatch at byte {offset}: the content gives {computed:016x}, the file says {stored:016x}"
     )]
     Checksum {
         /// Where the stored checksum is.
@@ -60,6 +60,20 @@ pub enum RdbError {
         /// The failure.
         source: io::Error,
     },
+}
+
+impl RdbError {
+    /// Where in the stream.
+    pub fn offset(&self) -> u64 {
+        match self {
+            Self::Corrupt { offset, .. }
+            | Self::Truncated { offset, .. }
+            | Self::Unsupported { offset, .. }
+            | Self::Checksum { offset, .. }
+            | Self::Refused { offset, .. }
+            | Self::Io { offset, .. } => *offset,
+        }
+    }
 }
 
 /// What is wrong with one packed value, at a byte of that value.

@@ -13,6 +13,7 @@
 //! the older ones ([`ziplist`], [`zipmap`]) are read here. Sources: `rdb.h`, `rdb.c`, `ziplist.c` and
 //! `zipmap.c` of Redis 7.0 for the constants and layouts, and the format notes in its documentation.
 
+pub mod check;
 pub mod checksum;
 mod collection;
 mod crew;

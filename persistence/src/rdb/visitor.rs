@@ -76,6 +76,10 @@ pub enum Skipped<'a> {
 /// Receives what an [`super::RdbDecoder`] reads. A key comes in one of four calls: [`string`](Self::string),
 /// [`int`](Self::int), [`packed`](Self::packed), or [`begin`](Self::begin), then elements, then [`end`](Self::end).
 pub trait RdbVisitor {
+    /// An item begins at `offset` with the byte `first`: an opcode, or the type of a key's value.
+    #[inline]
+    fn item(&mut self, _offset: u64, _first: u8) {}
+
     /// A fact about the stream, such as `redis-ver`.
     fn aux(&mut self, _name: &[u8], _value: &[u8]) {}
 

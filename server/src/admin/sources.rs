@@ -44,9 +44,12 @@ impl Server {
         let loading = self.is_loading();
         PersistenceInfo {
             loading,
-            load_progress: loading.then(|| {
-                (p.loading_since.load(Relaxed), p.loading_total.load(Relaxed), p.loading_done.load(Relaxed))
+            load_progress: (loading || self.is_loading_beside()).then(|| {
+                // A file's load counts for itself, a log's is counted here.
+                let done = p.loading_done.load(Relaxed).max(p.load.bytes.load(Relaxed));
+                (p.loading_since.load(Relaxed), p.loading_total.load(Relaxed), done)
             }),
+            load_memory: p.load.used_memory.load(Relaxed),
             changes: self.engine.changes().saturating_sub(p.changes_at_save.load(Relaxed)),
             async_loading: self.is_loading_beside(),
             // A cut taken for replicas counts, as their child does in Redis.

@@ -11,6 +11,8 @@ pub(crate) struct PersistenceInfo {
     pub(crate) async_loading: bool,
     /// While loading: Unix seconds of the start, bytes in all and bytes loaded.
     pub(crate) load_progress: Option<(u64, u64, u64)>,
+    /// Memory its writer used, as the file being loaded says.
+    pub(crate) load_memory: u64,
     /// Keys of the cut being saved: done and in all.
     pub(crate) save_keys: (u64, u64),
     /// Bytes of pre-images held now and at the most, which is what a cut costs in memory.
@@ -44,6 +46,7 @@ impl Default for PersistenceInfo {
             loading: false,
             async_loading: false,
             load_progress: None,
+            load_memory: 0,
             save_keys: (0, 0),
             preimages: (0, 0),
             changes: 0,
@@ -146,7 +149,7 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
         let left = (elapsed * total.saturating_sub(loaded)).checked_div(loaded).unwrap_or(1);
         t.field("loading_start_time", started);
         t.field("loading_total_bytes", total);
-        t.field("loading_rdb_used_mem", 0);
+        t.field("loading_rdb_used_mem", p.load_memory);
         t.field("loading_loaded_bytes", loaded);
         t.field("loading_loaded_perc", format!("{share:.2}"));
         t.field("loading_eta_seconds", left);
