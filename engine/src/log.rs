@@ -470,6 +470,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_logged_can_turn_out_to_go_on_from_elsewhere() {
+        let log = Arc::new(Log::default());
+        log.append(0, b"first");
+        let len = log.end();
+        log.rebase(1000);
+        log.append(0, b"second");
+        assert_eq!((log.backlog_start(), log.end()), (1000, 1000 + len + 6));
+        assert!(drain(&mut log.reader(1000).unwrap()).ends_with(b"firstsecond"));
+        assert!(!log.followed());
+    }
+
+    #[test]
     fn the_waker_is_called_once_per_wish() {
         use std::sync::atomic::AtomicU32;
         let log = Arc::new(Log::default());

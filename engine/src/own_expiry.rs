@@ -29,7 +29,7 @@ impl OwnExpiries {
     ) {
         let db = cx.keys.db;
         positions(&mut |at| {
-            if cx.keys.peek(args[at]).is_some_and(|e| e.expire().is_some()) {
+            if cx.keys.raw(args[at]).is_some_and(|e| e.expire().is_some()) {
                 self.keys.lock().insert((db, args[at].into()));
                 self.any.store(true, Ordering::Release);
             }
@@ -69,5 +69,43 @@ impl Engine {
         all.extend(keys);
         own.any.store(!all.is_empty(), Ordering::Release);
         removed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Outcome, Request};
+
+    fn run(engine: &Engine, from_primary: bool, words: &[&str]) -> String {
+        let mut session = engine.session();
+        session.from_primary = from_primary;
+        let args: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
+        let mut out = Vec::new();
+        let row = engine.lookup(args[0]).expect("a command");
+        let outcome =
+            engine.call(&mut session, row, Request { args: &args, raw: None }, &mut out, &mut |_, _, _| {});
+        assert_eq!(outcome, Outcome::Done);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn a_replica_expires_what_was_written_to_it_and_nothing_else() {
+        let engine = Engine::default();
+        engine.set_replica(true);
+        engine.log().activate();
+        run(&engine, true, &["SET", "theirs", "1", "PXAT", "1000"]);
+        run(&engine, false, &["SET", "ours", "1", "PXAT", "1000"]);
+        run(&engine, false, &["SET", "later", "1", "EX", "1000"]);
+        run(&engine, false, &["SET", "for ever", "1"]);
+        assert_eq!(run(&engine, false, &["DBSIZE"]), ":4\r\n");
+        assert_eq!(engine.expire_own(Duration::from_secs(1)), 1);
+        assert_eq!(run(&engine, false, &["DBSIZE"]), ":3\r\n");
+        run(&engine, false, &["PEXPIREAT", "later", "1000"]);
+        run(&engine, false, &["PERSIST", "for ever"]);
+        assert_eq!(engine.expire_own(Duration::from_secs(1)), 1);
+        assert_eq!(engine.expire_own(Duration::from_secs(1)), 0);
+        assert_eq!(run(&engine, false, &["DBSIZE"]), ":2\r\n");
+        assert_eq!(engine.log().end(), 0, "the log is the primary's");
     }
 }

@@ -130,3 +130,21 @@ fn client_reply_can_be_turned_off() {
     assert_eq!(c.reply().unwrap().text(), "OK");
     assert_eq!(c.reply().unwrap().text(), "d");
 }
+
+#[test]
+fn a_unix_socket_is_another_way_in() {
+    use std::io::{Read, Write};
+    let server = Server::sluice("--unixsocket s --unixsocketperm 700");
+    let path = server.file("s");
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("it listens there");
+    stream.write_all(b"SET a 1\r\nCLIENT INFO\r\nQUIT\r\n").unwrap();
+    let mut replies = String::new();
+    stream.read_to_string(&mut replies).unwrap();
+    assert!(
+        replies.starts_with("+OK") && replies.contains("addr=s:0 laddr=s:0") && replies.contains("flags=U"),
+        "{replies}"
+    );
+    assert_eq!(server.say("GET a"), "1".into());
+    server.terminate();
+    assert!(!path.exists(), "gone with the server");
+}
