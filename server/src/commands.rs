@@ -75,6 +75,19 @@ table! {
         "Wait for all write commands sent in the context of the current connection to be synced to AOF of local host and/or replicas", crate::aof::waitaof;
 }
 
+/// An engine with every command of the server. One that is filled beside the live one has them too: a log may hold
+/// RESTORE.
+pub(crate) fn engine(shards: usize, databases: u32) -> sluice_engine::Engine {
+    sluice_engine::Engine::builder()
+        .shards(shards)
+        .databases(databases)
+        .commands(ROWS)
+        .commands(crate::admin::ROWS)
+        .commands(crate::dump::ROWS)
+        .commands(crate::migrate::ROWS)
+        .build()
+}
+
 /// Runs a row of this table, or an admin command.
 pub(crate) fn run(conn: &mut Conn, row: Row, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
     if let Some(flow) = crate::admin::run(conn, row.command.name, args, out) {

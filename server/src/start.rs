@@ -7,7 +7,6 @@ use crate::repl::Replication;
 use crate::slowlog::Slowlog;
 use crate::state::{Server, Stats, gate};
 use crate::{commands, cron, logging, net, os, repl};
-use sluice_engine::Engine;
 use sluice_persistence::storage::{Budget, Disk, Paced, PowerCut, Storage, Throttle, Throttled};
 use sluice_transport::state::Role;
 use std::os::unix::ffi::OsStringExt;
@@ -277,14 +276,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     if listeners.is_empty() && unix.is_none() {
         return Err("Configured to not listen anywhere, exiting.".into());
     }
-    let engine = Engine::builder()
-        .shards(config.shards)
-        .databases(config.databases as u32)
-        .commands(commands::ROWS)
-        .commands(crate::admin::ROWS)
-        .commands(crate::dump::ROWS)
-        .commands(crate::migrate::ROWS)
-        .build();
+    let engine = commands::engine(config.shards, config.databases as u32);
     let (port, io_threads) = (config.port, config.io_threads);
     let storage = storage(&config);
     let snapshot_budget = Budget::new(config.persistence_max_bandwidth);

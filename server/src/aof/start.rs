@@ -158,7 +158,7 @@ pub(crate) fn reload(server: &Arc<Server>) -> Result<(), String> {
     let config = server.config.load();
     let place = place(&config);
     let live = server.engine.clone();
-    let engine = Engine::builder().shards(live.shards()).databases(live.databases()).build();
+    let engine = crate::commands::engine(live.shards(), live.databases());
     engine.limits().copy_from(live.limits());
     server.set_gate(gate::LOADING, true);
     let loaded = read_manifest(server, &place).and_then(|mut manifest| {

@@ -89,7 +89,7 @@ impl Attempt<'_> {
         self.server.set_gate(gate, true);
         let engine = match way {
             LoadWay::Swap => {
-                let e = Engine::builder().shards(live.shards()).databases(live.databases()).build();
+                let e = crate::commands::engine(live.shards(), live.databases());
                 e.limits().copy_from(live.limits());
                 e
             }
