@@ -72,6 +72,8 @@ pub(crate) struct Aof {
     /// Threads run and files are open: settings have an effect.
     ready: AtomicBool,
     manifest: Mutex<Manifest>,
+    /// Where the files of `manifest` are: `dir` may be changed while they are written.
+    place: Mutex<Option<AofPlace>>,
     writer: Mutex<Option<Writer>>,
     /// There is a writer: its offsets move.
     writing: AtomicBool,
@@ -122,6 +124,7 @@ impl Default for Aof {
             policy: AtomicU8::new(Fsync::Everysec as u8),
             ready: AtomicBool::new(false),
             manifest: Mutex::new(Manifest::default()),
+            place: Mutex::new(None),
             writer: Mutex::new(None),
             writing: AtomicBool::new(false),
             written: AtomicU64::new(0),
@@ -236,7 +239,13 @@ impl Aof {
 }
 
 /// Where the files are.
-fn place(config: &Config) -> AofPlace {
+fn place(server: &Server) -> AofPlace {
+    let place = server.aof.place.lock().clone();
+    place.unwrap_or_else(|| configured_place(&server.config.load()))
+}
+
+/// Where they would be made now.
+fn configured_place(config: &Config) -> AofPlace {
     AofPlace {
         home: config.dir.clone(),
         dir: config.dir.join(&config.appenddirname),
@@ -272,6 +281,7 @@ pub(crate) fn follow_policy(server: &Server, config: &Config) {
 /// Begins an append-only file at run time: with a rewrite.
 fn enable(server: &Arc<Server>) -> Result<(), String> {
     let aof = &server.aof;
+    start::look_in(server, configured_place(&server.config.load()))?;
     if aof.figures.sync_error.swap(0, Ordering::AcqRel) != 0 {
         crate::log!(Warning, "AOF reopen, just ignore the AOF fsync error in bio job");
     }
@@ -359,11 +369,10 @@ pub(crate) fn flush(server: &Server, sync: bool) -> bool {
 /// On a replica: the link's turn to wait, as connections do, where the file lags too far behind the primary's
 /// stream, or where `always` says that what is acknowledged is durable.
 pub(crate) fn wait_on_link(server: &Server, stopped: &dyn Fn() -> bool) {
-    while let Some(hold) = server.aof.hold(server.engine.log(), true) {
-        server.aof.wake();
-        if stopped() || server.aof.is_reached(hold) {
-            return;
-        }
+    let (aof, log) = (&server.aof, server.engine.log());
+    // Also while the disk fails: the primary's stream is not refused as clients are, so it has to wait.
+    while !stopped() && (aof.hold(log, true).is_some() || aof.queued(log) > QUEUE_LIMIT) {
+        aof.wake();
         std::thread::sleep(LINK_WAIT);
     }
 }

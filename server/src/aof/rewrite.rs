@@ -11,7 +11,7 @@
 //! name, which step 4 gives its own. Where it is off, only a base is written. After failures automatic tries are
 //! spaced as in Redis: the third in a row waits a minute, then two, up to an hour.
 
-use super::writer::{Writer, select};
+use super::writer::{NextFile, Writer};
 use super::{Mode, drop_writer, place};
 use crate::config::Config;
 use crate::repl::pace::Pace;
@@ -21,7 +21,7 @@ use crate::state::{Server, unix_seconds};
 use parking_lot::{Condvar, Mutex};
 use sluice_engine::cut::Cut;
 use sluice_persistence::SaveStats;
-use sluice_persistence::aof::{AofPlace, IncrWriter, RewriteOptions, rewrite_as_commands};
+use sluice_persistence::aof::{AofPlace, IncrWriter, Manifest, RewriteOptions, rewrite_as_commands};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -163,12 +163,12 @@ fn begin_with(server: &Arc<Server>, hold: Option<Hold>) -> Result<(), String> {
     if aof.rewriting.running.swap(true, Ordering::AcqRel) {
         return Err("A rewrite of the append-only file is running".into());
     }
-    let config = server.config.load();
-    let dir = place(&config).dir;
+    let place = place(server);
     let prepared = server
         .storage
-        .create_dir(&dir)
-        .map_err(|e| format!("Can't open or create append-only dir {}: {e}", dir.display()));
+        .create_dir(&place.dir)
+        .map_err(|e| format!("Can't open or create append-only dir {}: {e}", place.dir.display()))
+        .and_then(|()| super::start::look_in(server, place));
     if let Err(e) = prepared {
         aof.figures.rewrite_failed.store(true, Ordering::Relaxed);
         ended(server);
@@ -244,7 +244,7 @@ fn run(server: &Arc<Server>, hold: Option<Hold>, child: StandIn) {
 /// Where the first base could not be written there is no append-only file yet: what was gathered goes, and it is
 /// tried again.
 fn give_up_first(server: &Server) {
-    let place = place(&server.config.load());
+    let place = place(server);
     let temp = temporary_incr(&place);
     let stopping = server.aof.rewriting.stop.load(Ordering::Acquire);
     let waiting = server.aof.mode() == Mode::Waiting;
@@ -273,7 +273,7 @@ fn temporary_incr(place: &AofPlace) -> PathBuf {
 
 fn rewrite(server: &Arc<Server>, hold: Option<Hold>, child: StandIn) -> Result<(), Failure> {
     let config = server.config.load();
-    let place = place(&config);
+    let place = place(server);
     let (aof, storage) = (&server.aof, &server.storage);
     storage.sync_dir(&place.home).map_err(|e| format!("Can't sync {}: {e}", place.home.display()))?;
     let mode = aof.mode();
@@ -288,12 +288,29 @@ fn rewrite(server: &Arc<Server>, hold: Option<Hold>, child: StandIn) -> Result<(
         write_commands(server, file, &path, config.aof_timestamp_enabled, &child)?
     };
     crate::log!(Notice, "Background AOF rewrite terminated with success");
-    if let Err(e) = commit(server, &place, mode, rdb, offset, &stats) {
-        let _ = storage.remove(&path);
-        return Err(e);
+    match commit(server, &place, mode, rdb, offset, &stats) {
+        Ok(true) => collect_history(server, &server.config.load()),
+        // The files of the manifest before are still needed, should the power fail.
+        Ok(false) => {}
+        Err(e) => {
+            let _ = storage.remove(&path);
+            return Err(e);
+        }
     }
-    collect_history(server, &server.config.load());
     Ok(())
+}
+
+/// Replaces the manifest on the storage. An error means that the one before is still there; `false` that this one is,
+/// but might not be after a power cut.
+fn replace_manifest(server: &Server, place: &AofPlace, next: &Manifest) -> Result<bool, String> {
+    let storage = &server.storage;
+    let Err(e) = next.persist(storage, &place.dir, &place.filename) else { return Ok(true) };
+    let there = Manifest::load(&**storage, &place.dir, &place.filename);
+    if there.is_ok_and(|there| there.to_bytes() == next.to_bytes()) {
+        crate::log!(Warning, "Fail to fsync AOF directory {}: {e}", place.dir.display());
+        return Ok(storage.sync_dir(&place.dir).is_ok());
+    }
+    Err(format!("Can't write the AOF manifest file: {e}"))
 }
 
 /// Step 1.
@@ -314,10 +331,8 @@ fn next_file(server: &Server, place: &AofPlace, mode: Mode) -> Result<Option<Inc
             let mut next = manifest.clone();
             let path = next.add_incr(&place.filename).path(&place.dir);
             let file = IncrWriter::create(storage, &path).map_err(fail(&path))?;
-            if let Err(e) = next.persist(storage, &place.dir, &place.filename) {
-                let _ = storage.remove(&path);
-                return Err(format!("Can't write the AOF manifest file: {e}").into());
-            }
+            // Where this fails the file stays: a start that finds it named finds it empty, which is as good as unnamed.
+            replace_manifest(server, place, &next)?;
             *manifest = next;
             (file, path)
         }
@@ -336,16 +351,14 @@ pub(crate) fn begin_cut(server: &Server, file: &mut Option<IncrWriter>) -> Resul
     }
     let mut writer = aof.writer.lock();
     let Ok(cut) = server.engine.begin_cut() else { return Ok(None) };
-    let Some(mut file) = file.take() else { return Ok(Some(cut)) };
-    if let Some(db) = cut.selected() {
-        // A primary's stream goes on here, without another SELECT.
-        file.write(&select(db)).map_err(|e| format!("Error writing to the AOF file: {e}"))?;
-    }
+    let Some(file) = file.take() else { return Ok(Some(cut)) };
     match &mut *writer {
-        Some(writer) => writer.switch_at(cut.offset(), file),
+        Some(writer) => {
+            writer.switch(NextFile { from: cut.offset(), file, select: cut.selected() });
+        }
         None => {
             let reader = server.engine.log().reader(cut.offset()).map_err(|e| e.to_string())?;
-            *writer = Some(Writer::new(server, reader, file));
+            *writer = Some(Writer::new(server, reader, file, cut.selected()));
             aof.writing.store(true, Ordering::Release);
         }
     }
@@ -416,7 +429,7 @@ fn write_commands(
     Ok((offset, stats))
 }
 
-/// Step 4, without the deleting.
+/// Step 4, without the deleting, which may follow where this returns true.
 fn commit(
     server: &Server,
     place: &AofPlace,
@@ -424,7 +437,7 @@ fn commit(
     rdb: bool,
     offset: u64,
     stats: &SaveStats,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let (aof, storage) = (&server.aof, &server.storage);
     let mut manifest = aof.manifest.lock();
     let mut writer = aof.writer.lock();
@@ -445,12 +458,11 @@ fn commit(
         renamed = Some(path);
     }
     next.retire_incr(mode != Mode::Off);
-    if let Err(e) = next.persist(storage, &place.dir, &place.filename) {
+    let durable = replace_manifest(server, place, &next).inspect_err(|_| {
         if let Some(path) = renamed {
             let _ = storage.remove(&path);
         }
-        return Err(format!("Can't write the AOF manifest file: {e}").into());
-    }
+    })?;
     *manifest = next;
     if let Some(w) = &mut *writer {
         w.skip_to(server, offset);
@@ -465,7 +477,7 @@ fn commit(
     drop(manifest);
     aof.progressed.notify_waiters();
     aof.wake();
-    Ok(())
+    Ok(durable)
 }
 
 /// Deletes what rewrites have replaced, unless `aof-disable-auto-gc`.
@@ -473,7 +485,7 @@ pub(crate) fn collect_history(server: &Server, config: &Config) {
     if config.aof_disable_auto_gc || !server.aof.ready.load(Ordering::Acquire) {
         return;
     }
-    let place = place(config);
+    let place = place(server);
     let mut manifest = server.aof.manifest.lock();
     let history = std::mem::take(&mut manifest.history);
     if history.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::rewrite::collect_history;
 use super::writer::{Writer, start_threads};
-use super::{Mode, flush, place};
+use super::{Mode, configured_place, flush, place};
 use crate::config::Config;
 use crate::state::{Server, gate};
 use sluice_engine::Engine;
@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 /// Loads the append-only file there is, and opens it, or makes one.
 pub(crate) fn load_at_start(server: &Arc<Server>) -> Result<(), String> {
     let config = server.config.load();
-    let place = place(&config);
+    let place = configured_place(&config);
     let mut manifest = read_manifest(server, &place)?;
     if let Some(loaded) = load_into(server, &server.engine, &place, &mut manifest, &config)? {
         crate::log!(Notice, "DB loaded from append only file: {:.3} seconds", loaded.elapsed.as_secs_f64());
@@ -31,11 +31,18 @@ pub(crate) fn load_at_start(server: &Arc<Server>) -> Result<(), String> {
     Ok(())
 }
 
-/// The append-only file is off at the start: it may be switched on later, and go on from the manifest there is.
-pub(super) fn stay_ready(server: &Arc<Server>) {
-    let place = place(&server.config.load());
-    // One that cannot be read says so when it is needed.
-    *server.aof.manifest.lock() = read_manifest(server, &place).unwrap_or_default();
+/// The append-only file is off, and may go on, or be rewritten, with the files there are at `place`.
+///
+/// # Errors
+/// There is a manifest that cannot be used: nothing there is to be written over.
+pub(super) fn look_in(server: &Server, place: AofPlace) -> Result<(), String> {
+    let mut known = server.aof.place.lock();
+    let same = known.as_ref().is_some_and(|known| known.dir == place.dir && known.filename == place.filename);
+    if !same {
+        *server.aof.manifest.lock() = read_manifest(server, &place)?;
+        *known = Some(place);
+    }
+    Ok(())
 }
 
 fn read_manifest(server: &Server, place: &AofPlace) -> Result<Manifest, String> {
@@ -113,7 +120,8 @@ fn open(
     let reader = log.reader(log.end()).map_err(|e| e.to_string())?;
     let aof = &server.aof;
     *aof.manifest.lock() = manifest;
-    *aof.writer.lock() = Some(Writer::new(server, reader, writer));
+    *aof.place.lock() = Some(place.clone());
+    *aof.writer.lock() = Some(Writer::new(server, reader, writer, log.selected()));
     aof.writing.store(true, Ordering::Release);
     aof.set_mode(Mode::On);
     Ok(())
@@ -146,7 +154,10 @@ fn write_first_base(
 pub(crate) fn begin_service(server: &Arc<Server>) -> Result<(), String> {
     start_threads(server)?;
     if server.aof.mode() == Mode::Off {
-        stay_ready(server);
+        // One that cannot be used matters, and is told again, where it is needed.
+        if let Err(e) = look_in(server, configured_place(&server.config.load())) {
+            crate::log!(Warning, "{e}");
+        }
     }
     server.aof.ready.store(true, Ordering::Release);
     Ok(())
@@ -156,7 +167,7 @@ pub(crate) fn begin_service(server: &Arc<Server>) -> Result<(), String> {
 pub(crate) fn reload(server: &Arc<Server>) -> Result<(), String> {
     flush(server, false);
     let config = server.config.load();
-    let place = place(&config);
+    let place = place(server);
     let live = server.engine.clone();
     let engine = crate::commands::engine(live.shards(), live.databases());
     engine.limits().copy_from(live.limits());

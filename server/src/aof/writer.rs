@@ -11,12 +11,14 @@
 
 use super::{Aof, update_gate};
 use crate::config::{Fsync, os_reason};
+use crate::repl::commands::GETACK;
 use crate::state::Server;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use sluice_engine::log::{LogReader, encode_command};
 use sluice_persistence::aof::IncrWriter;
 use sluice_persistence::storage::FileWriter;
+use sluice_transport::primary::PING_RECORD;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -93,8 +95,8 @@ impl Wake {
 pub(super) struct Writer {
     reader: LogReader,
     file: IncrWriter,
-    /// Files to go on with, and the offsets of the log they begin at.
-    next: VecDeque<(u64, IncrWriter)>,
+    /// Files to go on with.
+    next: VecDeque<NextFile>,
     /// Read from the log, not written yet.
     pending: Bytes,
     /// The second of the last timestamp annotation.
@@ -110,6 +112,15 @@ pub(super) struct Writer {
     syncs: SyncSender<SyncJob>,
     /// Tells this writer's offsets from those of one before it, which may be of another history.
     epoch: u64,
+}
+
+/// A file the log goes on in.
+pub(super) struct NextFile {
+    /// The offset of the log it begins at.
+    pub(super) from: u64,
+    pub(super) file: IncrWriter,
+    /// The database its log goes on in without selecting it: on a replica, whose log is its primary's.
+    pub(super) select: Option<u32>,
 }
 
 /// What the sync thread is to sync, and which offset is durable then.
@@ -128,8 +139,9 @@ enum Next {
 }
 
 impl Writer {
-    /// Writes the log from `reader` on into `file`.
-    pub(super) fn new(server: &Server, reader: LogReader, file: IncrWriter) -> Writer {
+    /// Writes the log from `reader` on into `file`, in which `select` is the database to begin with, where the log
+    /// does not say.
+    pub(super) fn new(server: &Server, reader: LogReader, file: IncrWriter, select: Option<u32>) -> Writer {
         let aof = &server.aof;
         for offset in [&aof.written, &aof.synced, &aof.acked] {
             offset.store(reader.offset(), Ordering::Release);
@@ -139,7 +151,7 @@ impl Writer {
             reader,
             file,
             next: VecDeque::new(),
-            pending: Bytes::new(),
+            pending: head(select),
             stamp: 0,
             last_sync: Instant::now(),
             syncer: None,
@@ -151,20 +163,20 @@ impl Writer {
         }
     }
 
-    /// From `offset` of the log on, into `file`.
-    pub(super) fn switch_at(&mut self, offset: u64, file: IncrWriter) {
-        self.next.push_back((offset, file));
+    /// Goes on in this file when its time comes.
+    pub(super) fn switch(&mut self, next: NextFile) {
+        self.next.push_back(next);
     }
 
     /// A base of the log up to `offset` is durable: what was not written before it need not be any more.
     pub(super) fn skip_to(&mut self, server: &Server, offset: u64) {
-        let at = self.next.iter().position(|(from, _)| *from == offset);
+        let at = self.next.iter().position(|next| next.from == offset);
         let (Some(at), Ok(reader)) = (at, server.engine.log().reader(offset)) else { return };
         self.pending = Bytes::new();
         self.reader = reader;
         self.next.drain(..at);
-        if let Some((_, file)) = self.next.pop_front() {
-            self.take_up(file);
+        if let Some(next) = self.next.pop_front() {
+            self.take_up(next);
         }
         server.aof.written.fetch_max(offset, Ordering::AcqRel);
         server.aof.synced.fetch_max(offset, Ordering::AcqRel);
@@ -173,11 +185,13 @@ impl Writer {
 
     /// The file everything goes to in the end.
     pub(super) fn last_file(&mut self) -> &mut IncrWriter {
-        self.next.back_mut().map_or(&mut self.file, |(_, file)| file)
+        self.next.back_mut().map_or(&mut self.file, |next| &mut next.file)
     }
 
-    fn take_up(&mut self, file: IncrWriter) {
-        self.file = file;
+    fn take_up(&mut self, next: NextFile) {
+        self.file = next.file;
+        // Only now: a file after one that is not durable yet must be empty.
+        self.pending = head(next.select);
         self.sync_asked = 0;
         self.syncer = None;
         self.stamp = 0;
@@ -197,7 +211,7 @@ impl Writer {
                 if self.reader.offset() >= end && self.next.is_empty() {
                     return Ok(());
                 }
-                let until = self.next.front().map(|(from, _)| from.saturating_sub(self.reader.offset()));
+                let until = self.next.front().map(|next| next.from.saturating_sub(self.reader.offset()));
                 if until == Some(0) {
                     self.complete_file(server)?;
                     continue;
@@ -211,6 +225,12 @@ impl Writer {
                 if pause > 0 {
                     std::thread::sleep(Duration::from_micros(pause));
                 }
+            }
+            if matches!(&*self.pending, PING_RECORD | GETACK) {
+                // They keep links alive and change nothing; in between other commands they do no harm.
+                self.pending = Bytes::new();
+                aof.written.fetch_max(self.reader.offset(), Ordering::AcqRel);
+                continue;
             }
             let before = self.file.len();
             if timestamps {
@@ -235,8 +255,8 @@ impl Writer {
     /// Ends this file and goes on with the next. One that others follow has to be whole, so it is synced.
     fn complete_file(&mut self, server: &Server) -> io::Result<()> {
         self.sync(server)?;
-        if let Some((_, file)) = self.next.pop_front() {
-            self.take_up(file);
+        if let Some(next) = self.next.pop_front() {
+            self.take_up(next);
         }
         Ok(())
     }
@@ -306,6 +326,8 @@ impl Writer {
         }
         self.sync_began = None;
         if self.sync_asked >= self.file.len() && figures.sync_error.load(Ordering::Acquire) == 0 {
+            // All there is in the file is durable, and so is the log that left nothing in it.
+            server.aof.synced.fetch_max(server.aof.written.load(Ordering::Acquire), Ordering::AcqRel);
             return Next::Sleep(None);
         }
         let since = self.last_sync.elapsed();
@@ -459,11 +481,13 @@ fn run_syncs(server: &Server, jobs: &Receiver<SyncJob>) {
     }
 }
 
-/// `SELECT db`, as the first bytes of a file whose log goes on in that database.
-pub(super) fn select(db: u32) -> Vec<u8> {
+/// The first bytes of a file whose log goes on in database `select`.
+fn head(select: Option<u32>) -> Bytes {
     let mut text = Vec::new();
-    encode_command(&mut text, &[b"SELECT", db.to_string().as_bytes()]);
-    text
+    if let Some(db) = select {
+        encode_command(&mut text, &[b"SELECT", db.to_string().as_bytes()]);
+    }
+    text.into()
 }
 
 impl Server {
