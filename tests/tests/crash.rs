@@ -7,10 +7,14 @@ use sluice_tests::crash::writer::{History, Writers};
 use sluice_tests::crash::{MODES, Mode, Plan, Tally, run, table};
 use sluice_tests::data::Random;
 use sluice_tests::{Server, until};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Kills in each mode, unless `SLUICE_TEST_KILLS` says.
 const KILLS: u32 = 3;
+/// Modes at a time: most of it is waiting for the moment.
+const SIDE_BY_SIDE: usize = 3;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
@@ -20,7 +24,18 @@ fn number(name: &str, default: u64) -> u64 {
 fn nothing_promised_is_lost_and_nothing_is_half_applied_when_servers_are_killed() {
     let kills = number("SLUICE_TEST_KILLS", KILLS.into()) as u32;
     let plan = Plan { kills, seed: number("SLUICE_TEST_SEED", 7), writers: 3, port: None };
-    let rows: Vec<(&Mode, Tally)> = MODES.iter().map(|mode| (mode, run(mode, &plan))).collect();
+    let (next, rows) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE {
+            scope.spawn(|| {
+                while let Some(mode) = MODES.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let tally = run(mode, &plan);
+                    rows.lock().unwrap().push((mode, tally));
+                }
+            });
+        }
+    });
+    let rows: Vec<(&Mode, Tally)> = rows.into_inner().unwrap();
     println!("seed {}\n{}", plan.seed, table(&rows));
     let failures: Vec<_> = rows
         .iter()

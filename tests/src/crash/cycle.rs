@@ -11,6 +11,7 @@ use crate::client::{Client, Reply};
 use crate::data::Random;
 use crate::program::Program;
 use crate::server::{Server, Start, free_port};
+use crate::wait::until;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -150,7 +151,8 @@ fn wait_for_the_moment(
     }
     if let Some(replica) = replica {
         let mut client = replica.client();
-        client.say("REPLICAOF NO ONE");
+        // Refused while it loads what it got of the last sync.
+        until("the replica leaves", || (!client.ask("REPLICAOF NO ONE").is_error()).then_some(()));
         client.say(&format!("REPLICAOF 127.0.0.1 {}", server.port));
         std::thread::sleep(below(random, LIFE));
         let syncing = client.say("INFO replication").text().contains("master_sync_in_progress:1");
