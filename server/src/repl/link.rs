@@ -152,7 +152,8 @@ fn run(server: &Arc<Server>, shared: &Arc<LinkShared>, host: &str, port: u16) {
             crate::log!(Notice, "Reconnecting to MASTER {host}:{port}");
             RECONNECT_SOON
         } else {
-            Duration::from_millis(RECONNECT_MS)
+            // Once a second, on the second: as a cron would.
+            Duration::from_millis(RECONNECT_MS - server.clock() % RECONNECT_MS)
         };
         let mut guard = shared.sleeping.lock();
         if !shared.stopped() {
