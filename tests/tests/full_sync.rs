@@ -348,3 +348,22 @@ fn enough_replicas_end_the_window_early() {
     }
     assert_eq!(primary.number("sync", "sync_replicas"), 2);
 }
+
+/// Frames may be compressed: fewer bytes, the same data.
+#[test]
+fn a_framed_sync_can_be_compressed() {
+    let primary = Server::sluice("--repl-diskless-sync-delay 0 --repl-transport socket");
+    let mut c = primary.client();
+    for n in 0..2000 {
+        c.say(&format!("SET text:{n} {}", "what repeats compresses ".replace(' ', "-").repeat(40)));
+    }
+    let sent = |setting: &str| {
+        primary.say(&format!("CONFIG SET repl-compression {setting}"));
+        let replica = Server::sluice("--repl-diskless-load swapdb");
+        sync_under_writes(&primary, &replica);
+        assert_eq!(primary.info("sync", "sync_format").as_deref(), Some("sluice"));
+        primary.number("sync", "sync_bytes")
+    };
+    let (plain, packed) = (sent("no"), sent("lz4"));
+    assert!(packed > 0 && packed < plain / 2, "{packed} of {plain}");
+}

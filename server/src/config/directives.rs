@@ -13,7 +13,7 @@ use super::compound::{
 use super::values::Spec::{Any, Bytes, Checked, Octal, PowerOfTwo, Range};
 use super::values::{
     DisklessLoad, Endpoint, EvictionPolicy, Fsync, Guarded, LogLevel, OomScoreAdj, Origin, PropagationError,
-    PubsubDefault, ReplTransport, Sanitize, Setting, Supervised, SyslogFacility, TlsAuth,
+    PubsubDefault, ReplCompression, ReplTransport, Sanitize, Setting, Supervised, SyslogFacility, TlsAuth,
 };
 
 /// How a directive may be used; combined with `|`.
@@ -293,6 +293,7 @@ directives! {
     // Which transport a full sync takes; `auto` follows repl-diskless-sync.
     repl_transport: ReplTransport = ReplTransport::Auto, "repl-transport", Any, LIVE, Full;
     // Bytes a diskless full sync may have under way between the cut and the slowest replica.
+    repl_compression: ReplCompression = ReplCompression::No, "repl-compression", Any, LIVE, Full;
     repl_diskless_window: u64 = 2 << 20, "repl-diskless-window", Bytes(64 << 10, 1 << 30), LIVE, Full;
     // Bytes of pre-images a cut may hold before writes that would add one wait for its sink.
     cut_preimage_limit: u64 = 64 << 20, "cut-preimage-limit", Bytes(1 << 20, LONG_BYTES), LIVE, Full;

@@ -21,7 +21,9 @@ pub(crate) use command::{ConfigReply, config_command};
 pub(crate) use compound::{ClientClass, OnSignal};
 pub(crate) use directives::{Config, RESERVED_DESCRIPTORS};
 pub(crate) use file::{LoadError, Loaded, Loader};
-pub(crate) use values::{DisklessLoad, EvictionPolicy, Fsync, Guarded, LogLevel, ReplTransport, os_reason};
+pub(crate) use values::{
+    DisklessLoad, EvictionPolicy, Fsync, Guarded, LogLevel, ReplCompression, ReplTransport, os_reason,
+};
 pub(crate) use words::{quote, split as split_words};
 
 /// The word of a setting that is one of several.

@@ -301,6 +301,8 @@ choices! {
     DisklessLoad { Disabled = "disabled", OnEmptyDb = "on-empty-db", Swapdb = "swapdb" }
     /// Which full-sync transport a primary uses; `Auto` follows `repl-diskless-sync`.
     ReplTransport { Auto = "auto", Disk = "disk", Socket = "socket", IoUring = "io-uring" }
+    /// Whether frames of a full sync between Sluice servers are compressed.
+    ReplCompression { No = "no", Lz4 = "lz4" }
     /// Whether the payload of a DUMP or RDB is checked in depth.
     Sanitize { No = "no", Yes = "yes", Clients = "clients" }
     /// How oom-score-adj-values are applied.

@@ -6,6 +6,7 @@
 use super::pace::Paced;
 use super::primary::{Replica, Replicas, policy};
 use super::{SyncSummary, replid};
+use crate::config::ReplCompression;
 use crate::snapshot::{self, Failure, Party, Written};
 use crate::state::Server;
 use sluice_engine::cut::Cut;
@@ -385,6 +386,10 @@ impl Sync<'_> {
         // Their frames have a checksum of their own.
         let checksum = batch.format != Format::Sluice && config.rdbchecksum;
         let encoder = SaveOptions { compression, checksum, ..options(server) }.encoder(&cut);
+        let frames = match config.repl_compression {
+            ReplCompression::No => Compression::Off,
+            ReplCompression::Lz4 => Compression::Lz4,
+        };
         let offset = cut.offset();
         let log = server.engine.log().clone();
         let (control, figures) = (self.control.clone(), self.figures.clone());
@@ -392,7 +397,7 @@ impl Sync<'_> {
         // will need lives in the source (framed) or here (plain), until the last replica has started.
         let (source, keep): (Box<dyn ChunkSource>, Option<LogReader>) = if batch.format == Format::Sluice {
             let framed = FramedSource::new(server.engine.clone(), cut, encoder, base, figures.clone());
-            (Box::new(SluicePayload::new(framed, offset, Compression::Off, pool)), None)
+            (Box::new(SluicePayload::new(framed, offset, frames, pool)), None)
         } else {
             (Box::new(EofPayload::new(RdbSource::new(cut, encoder, pool, figures.clone()))), Some(base))
         };
