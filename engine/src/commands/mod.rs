@@ -12,6 +12,7 @@ pub(crate) mod list;
 pub(crate) mod random;
 pub(crate) mod scan;
 pub(crate) mod set;
+pub(crate) mod sort;
 pub(crate) mod string;
 pub(crate) mod transaction;
 pub(crate) mod zset;
@@ -29,6 +30,7 @@ pub(crate) const ALL: &[&[Command]] = &[
     lcs::COMMANDS,
     list::COMMANDS,
     set::COMMANDS,
+    sort::COMMANDS,
     string::COMMANDS,
     transaction::COMMANDS,
     zset::COMMANDS,
