@@ -328,7 +328,12 @@ impl Conn {
                 deferred.push((cx.out.raw().len(), row, owned));
             });
         let mut flow = match outcome {
-            Outcome::Done => Flow::Next,
+            Outcome::Done => {
+                if row.command.name == "flushall" {
+                    crate::persist::flushed_all(&server);
+                }
+                Flow::Next
+            }
             Outcome::Refused => {
                 let line = out[start + 1..].to_vec();
                 server.stats.error(&line);

@@ -24,6 +24,8 @@ pub(crate) struct Persistence {
     pub(crate) bgsave_running: AtomicBool,
     /// One more BGSAVE was asked for meanwhile.
     pub(crate) bgsave_scheduled: AtomicBool,
+    /// The running BGSAVE is to end without a file: FLUSHALL came.
+    pub(crate) bgsave_aborted: Arc<AtomicBool>,
     /// Unix seconds of the last good save (or the start).
     pub(crate) last_save: AtomicU64,
     /// Unix seconds of the last attempt.
@@ -115,10 +117,15 @@ fn finish(server: &Server, ticket: Ticket) -> Result<(), String> {
     let mut changes = 0;
     let saved = ticket.wait(|begun| changes = begun.changes);
     server.persist.began_ms.store(0, Ordering::Relaxed);
-    let outcome = saved.map_err(|e| match e {
-        Failure::Stopped => "stopped".to_owned(),
-        Failure::Failed(why) => why,
-    });
+    let outcome = match saved {
+        // As in Redis, where FLUSHALL kills the child: neither a success nor a failure.
+        Err(Failure::Stopped) => {
+            crate::log!(Warning, "Saving ended without a file: what it would have held was deleted");
+            return Err("stopped".into());
+        }
+        Err(Failure::Failed(why)) => Err(why),
+        Ok(written) => Ok(written),
+    };
     saved_file(server, changes, began, outcome.as_ref().map(|written| written.new).map_err(String::as_str));
     match outcome {
         Ok(Written { stats, .. }) => {
@@ -161,7 +168,10 @@ pub(crate) fn bgsave(server: &Arc<Server>) -> bool {
     }
     let owner = server.clone();
     // The snapshot is of the moment it was asked for, unless another cut is under way: then of that one's end.
-    let party = Party { child: StandIn::begin(server), ..Party::new(path(server)) };
+    let aborted = server.persist.bgsave_aborted.clone();
+    aborted.store(false, Ordering::Release);
+    let stop = Arc::new(move || aborted.load(Ordering::Acquire));
+    let party = Party { child: StandIn::begin(server), stop, ..Party::new(path(server)) };
     let ticket = snapshot::seat(server, party);
     let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || {
         crate::os::short_turns();
@@ -181,6 +191,13 @@ pub(crate) fn bgsave(server: &Arc<Server>) -> bool {
         }
     }
     true
+}
+
+/// Everything was deleted: what a running BGSAVE would write is of no use any more. One that replicas wait for goes on.
+pub(crate) fn flushed_all(server: &Server) {
+    if server.persist.bgsave_running.load(Ordering::Acquire) {
+        server.persist.bgsave_aborted.store(true, Ordering::Release);
+    }
 }
 
 /// Save points and scheduled saves.
