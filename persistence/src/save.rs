@@ -78,6 +78,10 @@ impl SaveOptions {
 pub struct SaveStats {
     /// Keys.
     pub keys: u64,
+    /// Keys there are to save.
+    pub keys_total: u64,
+    /// Bytes of pre-images: what writes meanwhile handed over, which a server that forks would have copied as pages.
+    pub preimages: u64,
     /// Bytes of the file.
     pub bytes: u64,
     /// Log offset of the cut.
@@ -150,7 +154,11 @@ pub(crate) fn write_cut(
     progress: &mut dyn FnMut(&SaveStats) -> ControlFlow<()>,
 ) -> Result<SaveStats, Error> {
     let started = Instant::now();
-    let mut stats = SaveStats { offset: cut.offset(), ..SaveStats::default() };
+    let mut stats = SaveStats {
+        offset: cut.offset(),
+        keys_total: cut.db_sizes().iter().map(|(_, keys, _)| keys).sum(),
+        ..SaveStats::default()
+    };
     let file = AtomicFile::create(storage.clone(), path).map_err(Error::io("creating", path))?;
 
     let (to_writer, full) = sync_channel::<Vec<u8>>(1);
@@ -167,6 +175,7 @@ pub(crate) fn write_cut(
             let Ok(mut chunk) = spare.recv() else { return Ok(()) };
             encoder.swap(&mut chunk);
             stats.keys = encoder.keys();
+            stats.preimages = cut.preimage_bytes();
             stats.bytes = encoder.bytes();
             stats.elapsed = started.elapsed();
             if to_writer.send(chunk).is_err() {

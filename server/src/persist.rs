@@ -7,7 +7,7 @@ use crate::config::{Config, os_reason};
 use crate::snapshot::{self, Failure, Party, Ticket, Written};
 use crate::stand_in::StandIn;
 use crate::state::{Server, gate, unix_seconds};
-use sluice_persistence::{Error, LoadControl, LoadOptions, LoadStats, SaveOptions};
+use sluice_persistence::{Error, LoadControl, LoadOptions, LoadStats, SaveOptions, SaveStats};
 use sluice_transport::state::Role;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +40,11 @@ pub(crate) struct Persistence {
     pub(crate) changes_at_save: AtomicU64,
     /// Good saves since the start.
     pub(crate) saves: AtomicU64,
+    /// The snapshot being written: keys done, keys in all, bytes of pre-images; and those of the last one.
+    pub(crate) save_keys: AtomicU64,
+    pub(crate) save_keys_total: AtomicU64,
+    pub(crate) save_preimages: AtomicU64,
+    pub(crate) last_preimages: AtomicU64,
     /// Loading: bytes in all, bytes read, keys loaded, start in Unix seconds.
     pub(crate) loading_total: AtomicU64,
     pub(crate) loading_done: AtomicU64,
@@ -108,6 +113,22 @@ pub(crate) fn path(server: &Server) -> PathBuf {
 pub(crate) fn save_now(server: &Arc<Server>) -> Result<(), String> {
     let party = Party { paced: false, child: StandIn::begin(server), ..Party::new(path(server)) };
     finish(server, snapshot::seat(server, party))
+}
+
+/// How far the snapshot is that is being written.
+pub(crate) fn saving(server: &Server, stats: &SaveStats) {
+    let p = &server.persist;
+    p.save_keys.store(stats.keys, Ordering::Relaxed);
+    p.save_keys_total.store(stats.keys_total, Ordering::Relaxed);
+    p.save_preimages.store(stats.preimages, Ordering::Relaxed);
+}
+
+/// No snapshot is being written any more.
+pub(crate) fn saving_ended(server: &Server) {
+    let p = &server.persist;
+    p.save_keys.store(0, Ordering::Relaxed);
+    p.save_keys_total.store(0, Ordering::Relaxed);
+    p.last_preimages.store(p.save_preimages.swap(0, Ordering::Relaxed), Ordering::Relaxed);
 }
 
 /// Waits for a snapshot and keeps how it went.

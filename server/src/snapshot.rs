@@ -323,10 +323,12 @@ fn write(server: &Arc<Server>, cut: Cut) {
     let storage = if paced { &server.paced_storage } else { &server.storage };
     let mut pace = Pace::new(server);
     let saved = save_cut(cut, storage, &path, &options, &mut |stats| {
+        crate::persist::saving(server, stats);
         let over = || stopped() || killed_by().is_some();
         pace.wait(stats.keys, over);
         if over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
+    crate::persist::saving_ended(server);
     let saved = saved.map_err(|e| match (e, killed_by()) {
         (Error::Stopped, Some(signal)) => Failure::Failed(format!("terminated by signal {signal}")),
         (Error::Stopped, None) => Failure::Stopped,

@@ -59,6 +59,8 @@ impl Server {
             last_ok: !p.last_failed.load(Relaxed),
             last_seconds: u64::try_from(p.last_seconds.load(Relaxed)).ok(),
             saves: p.saves.load(Relaxed),
+            save_keys: (p.save_keys.load(Relaxed), p.save_keys_total.load(Relaxed)),
+            preimages: (p.save_preimages.load(Relaxed), p.last_preimages.load(Relaxed)),
             loaded: (p.loading_keys.load(Relaxed), p.loading_expired.load(Relaxed)),
             shared_cuts: self.snapshots.shared(),
             budget: (self.snapshot_budget.rate(), self.snapshot_budget.waited_ms()),

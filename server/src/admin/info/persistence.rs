@@ -15,7 +15,7 @@ pub(crate) struct PersistenceInfo {
     pub(crate) load_memory: u64,
     /// Keys of the cut being saved: done and in all.
     pub(crate) save_keys: (u64, u64),
-    /// Bytes of pre-images held now and at the most, which is what a cut costs in memory.
+    /// Bytes of pre-images of the snapshot being written, and of the last one: what a forking server copies as pages.
     pub(crate) preimages: (u64, u64),
     /// Changes since the last save that succeeded.
     pub(crate) changes: u64,
@@ -101,7 +101,7 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
     t.flag("loading", p.loading);
     t.flag("async_loading", p.async_loading);
     // What copy-on-write costs a forking server, pre-images cost here.
-    t.field("current_cow_peak", p.preimages.1);
+    t.field("current_cow_peak", p.preimages.0);
     t.field("current_cow_size", p.preimages.0);
     t.field("current_cow_size_age", 0);
     let share = if total == 0 { 0.0 } else { done as f64 * 100.0 / total as f64 };
