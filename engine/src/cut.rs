@@ -423,6 +423,11 @@ impl Cut {
         &self.sizes
     }
 
+    /// Bytes that belong with the keys and mean nothing here: see [`Engine::carry`](crate::Engine::carry).
+    pub fn carried(&self) -> Arc<[u8]> {
+        self.inner.carried.lock().clone()
+    }
+
     /// Bytes of pre-images handed over so far.
     pub fn preimage_bytes(&self) -> u64 {
         self.shared.queued_total.load(Ordering::Relaxed)

@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) cut_active: AtomicBool,
     pub(crate) preimage_limit: AtomicUsize,
     pub(crate) watchers: AtomicUsize,
+    /// See [`Engine::carry`].
+    pub(crate) carried: Mutex<Arc<[u8]>>,
     /// Commands that wait for keys.
     pub(crate) blocked: AtomicUsize,
     pub(crate) replica: AtomicBool,
@@ -163,6 +165,7 @@ impl EngineBuilder {
                 cut_active: AtomicBool::new(false),
                 preimage_limit: AtomicUsize::new(DEFAULT_PREIMAGE_LIMIT),
                 watchers: AtomicUsize::new(0),
+                carried: Mutex::new(Arc::from([])),
                 blocked: AtomicUsize::new(0),
                 replica: AtomicBool::new(false),
                 keep_expired: AtomicBool::new(false),
@@ -223,6 +226,17 @@ impl Engine {
     /// Settings to begin with.
     pub fn builder() -> EngineBuilder {
         EngineBuilder { shards: 32, databases: 16, extra: Vec::new() }
+    }
+
+    /// Keeps bytes that came with the keys and mean nothing here, in place of those kept before: whoever writes a
+    /// snapshot writes them too, so that nothing is lost on the way (function libraries, data of modules).
+    pub fn carry(&self, bytes: impl Into<Arc<[u8]>>) {
+        *self.inner.carried.lock() = bytes.into();
+    }
+
+    /// The bytes kept by [`Engine::carry`].
+    pub fn carried(&self) -> Arc<[u8]> {
+        self.inner.carried.lock().clone()
     }
 
     /// A new session in database 0.

@@ -58,6 +58,7 @@ impl Engine {
     pub fn adopt(&self, other: Engine) {
         assert_eq!(self.shards(), other.shards(), "engines of one shape");
         assert_eq!(self.databases(), other.databases(), "engines of one shape");
+        let carried = other.carried();
         let old = self.exclusive(0, &mut Vec::new(), |cx| {
             cx.propagate_nothing();
             for db in 0..cx.keys.databases() {
@@ -69,6 +70,7 @@ impl Engine {
             other
         });
         drop(old);
+        self.carry(carried);
     }
 
     /// Empties every database without logging it: before a full sync is loaded.

@@ -90,6 +90,7 @@ pub fn load_with(
     options: &LoadOptions,
 ) -> Result<LoadStats, Error> {
     let started = Instant::now();
+    let engine = loader.engine().clone();
     let file = storage.open(path).map_err(Error::io("opening", path))?;
     let mut decoder = RdbDecoder::with_checksum(FileSource::new(&*file), options.checksum);
     let workers = if loader.is_live() && file.len() >= PARALLEL_MIN { workers } else { 0 };
@@ -117,6 +118,7 @@ pub fn load_with(
             crew.flush(decoder.offset())
         });
     read.map_err(|source| Error::Rdb { path: path.to_path_buf(), source })?;
+    engine.carry(&report.carried[..]);
     Ok(LoadStats {
         report,
         version: decoder.version(),

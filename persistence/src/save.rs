@@ -68,6 +68,7 @@ impl SaveOptions {
                 offset: cut.offset(),
             }),
             aof_base: self.aof_base,
+            carried: cut.carried(),
             db_sizes: cut.db_sizes().to_vec(),
         })
     }

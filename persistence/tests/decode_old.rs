@@ -250,7 +250,13 @@ fn errors_name_the_place_and_the_reason() {
         error_of(&module.end()),
         "unsupported RDB content at byte 9: a value of module type ReJSON-RL (value type 7) at key \"doc\""
     );
-    assert!(error_of(b"REDIS0012").contains("version 12; this server reads 1 to 11"));
+    assert!(error_of(b"REDIS0013").contains("version 13; this server reads 1 to 12"));
+    let expiring =
+        Rdb::new(12).raw(&[244, 1, 2, 3, value_type::HASH_LISTPACK_EX]).string(b"h").string(b"...").end();
+    assert_eq!(
+        error_of(&expiring),
+        "unsupported RDB content at byte 13: a hash with fields that expire (value type 25) at key \"h\""
+    );
     assert!(error_of(b"REDIS00x1").contains("version is not a number"));
     assert!(error_of(b"SQLite format 3").contains("does not begin with REDIS"));
     assert!(error_of(b"REDIS").contains("needs 4 more bytes"));
@@ -261,8 +267,8 @@ fn errors_name_the_place_and_the_reason() {
     assert!(error_of(&long).contains("at byte 15 needs"), "{}", error_of(&long));
     let twice = Rdb::new(10).raw(b"\x00\x01k\x01v\x00\x01k\x01v").end();
     assert_eq!(error_of(&twice), "RDB entry at byte 14 refused: the key is there already");
-    let unknown = Rdb::new(10).raw(&[value_type::STRING, 1, b'k', 1, b'v', 23]).end();
-    assert_eq!(error_of(&unknown), "damaged RDB at byte 14: unknown opcode or value type 23");
+    let unknown = Rdb::new(10).raw(&[value_type::STRING, 1, b'k', 1, b'v', 200]).end();
+    assert_eq!(error_of(&unknown), "damaged RDB at byte 14: unknown opcode or value type 200");
     let packed = Rdb::new(6).raw(&[value_type::HASH_ZIPLIST, 1, b'h']).string(&ziplist(&[b"f"])).end();
     assert!(error_of(&packed).starts_with(
         "damaged RDB at byte 12: Hash ziplist integrity check failed: ziplist of pairs with an odd count"

@@ -283,3 +283,29 @@ fn a_snapshot_is_of_one_moment_while_writes_go_on() {
     assert_eq!(keys[&(0, b"key:0".to_vec())].0, Plain::Str(b"before".to_vec()));
     assert!(!keys.values().any(|(value, _)| *value == Plain::Str(b"after".to_vec())));
 }
+
+#[test]
+fn functions_and_module_data_come_back_byte_for_byte() {
+    let mut items = vec![245, 12];
+    items.extend(b"#!lua name=x");
+    let id = b"abcdefghi".iter().fold(0u64, |id, c| id << 6 | u64::from(c - b'a' + 26)) << 10 | 3;
+    items.extend([247, 0x81]);
+    items.extend(id.to_be_bytes());
+    items.extend([2, 2, 5, 2, b'h', b'i', 0]);
+    let bytes = common::Rdb::new(10).raw(&items).raw(&[0, 1, b'k', 1, b'v']).end();
+    let (engine, stats) = load_bytes(&bytes).unwrap();
+    assert_eq!((stats.report.functions, stats.report.modules.len()), (1, 1));
+    let memory = Memory::new();
+    let storage: Arc<dyn Storage> = Arc::new(memory.clone());
+    for _ in 0..2 {
+        save_to(&engine, &storage).unwrap();
+        let saved = memory.read(Path::new(PATH)).unwrap();
+        assert!(saved.windows(items.len()).any(|w| w == items), "what was not understood is still there");
+        // Through a second engine, which takes the place of a first with its data.
+        let (other, _) = load_bytes(&saved).unwrap();
+        engine.adopt(other);
+    }
+    let (plain, _) = load_bytes(&common::Rdb::new(10).raw(&[0, 1, b'k', 1, b'v']).end()).unwrap();
+    engine.adopt(plain);
+    assert!(engine.carried().is_empty());
+}

@@ -79,7 +79,7 @@ pub struct CheckError {
 
 /// The name Redis' check gives a type byte.
 pub fn type_name(byte: u8) -> &'static str {
-    const NAMES: [&str; 22] = [
+    const NAMES: [&str; 26] = [
         "string",
         "list-linked",
         "set-hashtable",
@@ -102,6 +102,10 @@ pub fn type_name(byte: u8) -> &'static str {
         "stream-v2",
         "set-listpack",
         "stream-v3",
+        "hash-hashtable-md-pre-release",
+        "hash-listpack-md-pre-release",
+        "hash-hashtable-md",
+        "hash-listpack-md",
     ];
     NAMES.get(usize::from(byte)).copied().unwrap_or("unknown")
 }
@@ -141,7 +145,7 @@ pub fn check(
     let end = file.bytes().get(..decoder.offset() as usize).unwrap_or_default();
     report.unsummed = outcome.is_ok() && (report.version < 5 || end.ends_with(&[0; 8]));
     let outcome = outcome.map_err(|error| {
-        let is_key = byte <= value_type::STREAM_LISTPACKS_3 && at > 0;
+        let is_key = byte <= value_type::LAST && at > 0;
         let key = is_key.then(|| key_at(file.bytes(), at as usize + 1)).flatten();
         let doing = match (&error, byte) {
             _ if at == 0 => "start",

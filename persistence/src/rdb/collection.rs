@@ -233,6 +233,9 @@ impl<S: Source> RdbDecoder<S> {
             value_type::STREAM_LISTPACKS
             | value_type::STREAM_LISTPACKS_2
             | value_type::STREAM_LISTPACKS_3 => "a stream".to_string(),
+            value_type::HASH_METADATA_PRE_GA..=value_type::HASH_LISTPACK_EX => {
+                "a hash with fields that expire".to_string()
+            }
             value_type::MODULE_2 => {
                 format!("a value of module type {}", module_name(self.input.length()?))
             }

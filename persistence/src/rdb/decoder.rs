@@ -24,6 +24,8 @@ pub enum Step {
     Done,
 }
 
+/// Longest data of a module beside the keys that is read: it is held whole.
+const FOREIGN_MAX: usize = 64 << 20;
 /// Scratch space kept from one key to the next; larger is given back.
 const SCRATCH_KEPT: usize = 1 << 20;
 
@@ -183,7 +185,7 @@ impl<S: Source> RdbDecoder<S> {
             let first = self.input.byte()?;
             visitor.item(self.entry_at, first);
             match first {
-                kind @ ..=value_type::STREAM_LISTPACKS_3 => return self.entry(kind, visitor),
+                kind @ ..=value_type::LAST => return self.entry(kind, visitor),
                 opcode::EXPIRETIME_MS => {
                     self.expire_at_ms = Some(i64::from_le_bytes(self.input.array()?));
                 }
@@ -204,6 +206,11 @@ impl<S: Source> RdbDecoder<S> {
                     let (keys, expiring) = (self.input.length()?, self.input.length()?);
                     visitor.db_size(self.db, keys, expiring);
                 }
+                opcode::SLOT_INFO => {
+                    for _ in 0..3 {
+                        self.input.length()?;
+                    }
+                }
                 opcode::AUX => {
                     self.scratch.clear();
                     let name = self.input.text(&mut self.scratch)?;
@@ -216,6 +223,7 @@ impl<S: Source> RdbDecoder<S> {
                     self.scratch.clear();
                     self.input.text(&mut self.scratch)?;
                     visitor.skipped(Skipped::Function);
+                    self.foreign(visitor)?;
                 }
                 opcode::MODULE_AUX => self.module_aux(visitor)?,
                 opcode::FUNCTION_PRE_GA => {
@@ -310,7 +318,7 @@ impl<S: Source> RdbDecoder<S> {
         RdbError::Refused { offset: self.entry_at, reason }
     }
 
-    /// Skips what a module stored beside the keys: a module id, then typed items.
+    /// Reads what a module stored beside the keys: a module id, then typed items.
     fn module_aux(&mut self, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
         let name = module_name(self.input.length()?);
         loop {
@@ -325,10 +333,17 @@ impl<S: Source> RdbDecoder<S> {
                 }
                 unknown => return self.input.corrupt(format!("unknown kind {unknown} of module data")),
             }
-            self.input.settle();
+            if self.input.since(self.entry_at).len() > FOREIGN_MAX {
+                return self.unsupported(format!("data of module {name} of more than {FOREIGN_MAX} bytes"));
+            }
         }
         visitor.skipped(Skipped::ModuleAux(name));
-        Ok(())
+        self.foreign(visitor)
+    }
+
+    /// Passes on the item that was just read as it stands.
+    fn foreign(&mut self, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
+        visitor.foreign(self.input.since(self.entry_at)).map_err(|refusal| self.refused(refusal))
     }
 
     fn end(&mut self) -> Result<Step, RdbError> {

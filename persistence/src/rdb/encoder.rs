@@ -63,6 +63,8 @@ pub struct EncoderOptions {
     pub replication: Option<ReplicationPlace>,
     /// The stream is the first part of an append-only file.
     pub aof_base: bool,
+    /// Items that mean nothing here and are written as they are: see [`Engine::carry`](sluice_engine::Engine::carry).
+    pub carried: std::sync::Arc<[u8]>,
     /// Keys, and keys that expire, of each database: readers make room in advance.
     pub db_sizes: Vec<(u32, u64, u64)>,
 }
@@ -76,6 +78,7 @@ impl Default for EncoderOptions {
             used_memory: 0,
             replication: None,
             aof_base: false,
+            carried: std::sync::Arc::from([]),
             db_sizes: Vec::new(),
         }
     }
@@ -120,6 +123,7 @@ impl RdbEncoder {
             encoder.aux("repl-offset", &place.offset.to_string());
         }
         encoder.aux("aof-base", if options.aof_base { "1" } else { "0" });
+        encoder.buffer.extend_from_slice(&options.carried);
         encoder
     }
 

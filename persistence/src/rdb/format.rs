@@ -4,13 +4,15 @@
 pub const MAGIC: &[u8; 5] = b"REDIS";
 /// The version written: the one of Redis 7.0.
 pub const VERSION_WRITTEN: u32 = 10;
-/// The newest version read: the one of Redis 7.2.
-pub const VERSION_NEWEST: u32 = 11;
+/// The newest version read: the one of Redis 7.4.
+pub const VERSION_NEWEST: u32 = 12;
 /// The first version that ends in a checksum.
 pub const VERSION_CHECKSUM: u32 = 5;
 
 /// Bytes that say what follows.
 pub mod opcode {
+    /// Numbers of keys of a cluster's slot: a hint, as [`RESIZEDB`] (Redis 7.4).
+    pub const SLOT_INFO: u8 = 244;
     /// A function library (Redis 7.0).
     pub const FUNCTION2: u8 = 245;
     /// A function library of a release candidate, refused by Redis itself.
@@ -79,6 +81,16 @@ pub mod value_type {
     pub const SET_LISTPACK: u8 = 20;
     /// A stream with the fields of Redis 7.2.
     pub const STREAM_LISTPACKS_3: u8 = 21;
+    /// A hash whose fields expire, of a release candidate of Redis 7.4.
+    pub const HASH_METADATA_PRE_GA: u8 = 22;
+    /// The same, small.
+    pub const HASH_LISTPACK_EX_PRE_GA: u8 = 23;
+    /// A hash whose fields expire (Redis 7.4).
+    pub const HASH_METADATA: u8 = 24;
+    /// The same, small.
+    pub const HASH_LISTPACK_EX: u8 = 25;
+    /// The highest there is.
+    pub const LAST: u8 = HASH_LISTPACK_EX;
 }
 
 /// Containers of a node of [`value_type::LIST_QUICKLIST_2`].

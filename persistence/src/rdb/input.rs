@@ -58,6 +58,11 @@ impl<S: Source> Input<S> {
         self.base = base;
     }
 
+    /// What was parsed from `offset` on, which was not settled since.
+    pub(crate) fn since(&self, offset: u64) -> &[u8] {
+        &self.source.window()[(offset - self.base) as usize..self.pos]
+    }
+
     /// Bytes at hand and not parsed.
     #[inline]
     pub(crate) fn rest(&self) -> &[u8] {

@@ -10,6 +10,8 @@ const RESERVE_MAX: u64 = 1 << 24;
 /// Bytes of the smallest key there is: type, and lengths of name and value.
 const KEY_BYTES_MIN: u64 = 3;
 
+/// Most bytes of functions and module data that are kept to be written back.
+const CARRIED_MAX: usize = 64 << 20;
 /// Collections without elements that the report names.
 const EMPTY_KEYS_NAMED: usize = 10;
 
@@ -24,10 +26,12 @@ pub struct LoadReport {
     pub empty: u64,
     /// Names of the first few of those.
     pub empty_keys: Vec<Vec<u8>>,
-    /// Function libraries left out: this server runs none.
+    /// Function libraries: this server runs none, and carries them.
     pub functions: u64,
-    /// Names of modules whose data beside the keys was left out.
+    /// Names of modules whose data beside the keys is carried.
     pub modules: Vec<String>,
+    /// Those, as they stand, to be [carried](sluice_engine::Engine::carry) by the engine once the load is complete.
+    pub carried: Vec<u8>,
     /// The writer's version (`redis-ver`).
     pub redis_version: Option<String>,
     /// When the stream was written, in seconds of Unix time (`ctime`).
@@ -208,6 +212,14 @@ impl RdbVisitor for EngineVisitor<'_> {
                 }
             }
         }
+    }
+
+    fn foreign(&mut self, item: &[u8]) -> Result<(), Refusal> {
+        if self.report.carried.len() + item.len() > CARRIED_MAX {
+            return Err(format!("functions and module data of more than {CARRIED_MAX} bytes").into());
+        }
+        self.report.carried.extend_from_slice(item);
+        Ok(())
     }
 
     #[inline]

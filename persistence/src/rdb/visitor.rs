@@ -62,7 +62,7 @@ pub enum Packed {
     Set(Intset),
 }
 
-/// Something in the stream that is not passed on.
+/// Something in the stream that is not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Skipped<'a> {
     /// A function library: this server runs no functions.
@@ -86,7 +86,13 @@ pub trait RdbVisitor {
     /// How many keys `db` has, and how many of them expire. Only a hint: the numbers are not checked.
     fn db_size(&mut self, _db: u32, _keys: u64, _expiring: u64) {}
 
-    /// Something was left out.
+    /// A function library or a module's data beside the keys, byte for byte with its opcode, so that it can be written back
+    /// as it is. It was told to [`skipped`](Self::skipped) before.
+    fn foreign(&mut self, _item: &[u8]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Something means nothing here.
     fn skipped(&mut self, _what: Skipped<'_>) {}
 
     /// A string.

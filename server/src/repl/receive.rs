@@ -178,6 +178,7 @@ impl Attempt<'_> {
             crew.flush(decoder.offset()).map_err(|e| e.to_string())
         });
         decoded?;
+        engine.carry(&report.carried[..]);
         self.begin_stream_in(report.replication_db);
         loader.finish();
         // What follows the RDB's own end: the rest of the framing.
