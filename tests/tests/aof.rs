@@ -294,6 +294,27 @@ fn waitaof_waits_for_files_here_and_on_replicas() {
 }
 
 #[test]
+fn under_always_a_replica_sees_nothing_that_the_primary_could_lose() {
+    let primary = Server::sluice(&format!("{ON} --appendfsync always --repl-diskless-sync-delay 0"));
+    let replica = Server::sluice("");
+    replica.follow(&primary);
+    replica.link_up();
+    let path = newest(&folder(&primary));
+    // The file lags behind by this much; the log, which replicas are fed from, does not.
+    primary.say("DEBUG AOF-FLUSH-SLEEP 300000");
+    let mut c = primary.client();
+    c.send(b"SET seen first\r\n").expect("sent");
+    until("the replica has it", || (replica.say("GET seen") != Reply::Nil).then_some(()));
+    let log = std::fs::read(&path).expect("log");
+    assert!(log.windows(4).any(|w| w == b"seen"), "it is in the file before any replica has it");
+    assert_eq!(c.reply().expect("a reply"), Reply::Status("OK".into()));
+    // Another policy lets go of those who wait.
+    c.send(b"SET seen second\r\n").expect("sent");
+    primary.say("CONFIG SET appendfsync everysec");
+    until("the replica has it", || (replica.say("GET seen").bytes() == b"second").then_some(()));
+}
+
+#[test]
 fn an_old_single_file_moves_into_the_folder() {
     let dir = Arc::new(tempfile::tempdir().expect("folder"));
     std::fs::write(dir.path().join("appendonly.aof"), b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n")

@@ -14,6 +14,7 @@ use super::manifest::{AofFile, FileKind, Manifest, ManifestError};
 use super::reader::{Item, Reader};
 use crate::storage::{FileReader, Storage, folder_of};
 use crate::{Error, LoadOptions};
+use sluice_engine::command::Flags;
 use sluice_engine::{Engine, Outcome, Request, Session};
 use std::io;
 use std::path::PathBuf;
@@ -374,6 +375,13 @@ impl One<'_> {
             let request = Request { args, raw: None };
             // A server's own commands (PING, REPLCONF of a primary's stream) change no data.
             match self.engine.call(session, row, request, reply, &mut |_, _, cx| cx.out.ok()) {
+                Outcome::External if row.command.flags.contains(Flags::WRITE) => {
+                    return Err(AofError::UnknownCommand {
+                        command: row.command.name.to_owned(),
+                        file: self.part.shown(),
+                        offset,
+                    });
+                }
                 Outcome::Done | Outcome::External | Outcome::Blocked => return Ok(()),
                 Outcome::Refused if row.command.name == "select" => {
                     return Err(AofError::Database { file: self.part.shown(), offset });

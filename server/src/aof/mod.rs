@@ -223,6 +223,15 @@ impl Aof {
         }
     }
 
+    /// The end of the log that replicas may see: under `always` no more than what is durable here, as in Redis.
+    pub(crate) fn sendable(&self, log: &Log) -> u64 {
+        let end = log.end();
+        if self.is_always() && self.writing.load(Ordering::Acquire) {
+            return end.min(self.acked.load(Ordering::Acquire));
+        }
+        end
+    }
+
     /// Waits for it.
     pub(crate) async fn wait(&self, hold: Hold) {
         self.parked.fetch_add(1, Ordering::AcqRel);
@@ -235,6 +244,14 @@ impl Aof {
             }
             progressed.await;
         }
+    }
+}
+
+/// Offsets moved, or what is asked of them changed: whoever waits looks again.
+fn progressed(server: &Server) {
+    server.aof.progressed.notify_waiters();
+    if server.aof.is_always() {
+        server.repl.grown.notify_waiters();
     }
 }
 
@@ -274,7 +291,9 @@ pub(crate) fn follow_appendonly(server: &Arc<Server>, config: &Config) -> Result
 /// Follows `appendfsync`.
 pub(crate) fn follow_policy(server: &Server, config: &Config) {
     server.aof.policy.store(config.appendfsync as u8, Ordering::Release);
-    server.aof.progressed.notify_waiters();
+    progressed(server);
+    // Replicas that were held back under the policy before.
+    server.repl.grown.notify_waiters();
     server.aof.wake();
 }
 
@@ -327,7 +346,8 @@ fn drop_writer(server: &Server) {
     let gone = server.aof.writer.lock().take();
     server.aof.writing.store(false, Ordering::Release);
     drop(gone);
-    server.aof.progressed.notify_waiters();
+    progressed(server);
+    server.repl.grown.notify_waiters();
 }
 
 /// Before a full sync replaces the data: what was written of the old data stays, and no more comes.
@@ -356,7 +376,7 @@ pub(crate) fn flush(server: &Server, sync: bool) -> bool {
     let Some(w) = &mut *writer else { return true };
     let done = w.drain(server).and_then(|()| if sync { w.sync(server) } else { Ok(()) });
     drop(writer);
-    server.aof.progressed.notify_waiters();
+    progressed(server);
     match done {
         Ok(()) => true,
         Err(e) => {

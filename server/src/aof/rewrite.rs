@@ -12,7 +12,7 @@
 //! spaced as in Redis: the third in a row waits a minute, then two, up to an hour.
 
 use super::writer::{NextFile, Writer};
-use super::{Mode, drop_writer, place};
+use super::{Mode, drop_writer, place, progressed};
 use crate::config::Config;
 use crate::repl::pace::Pace;
 use crate::snapshot::{self, Hold, Party};
@@ -475,7 +475,7 @@ fn commit(
     }
     drop(writer);
     drop(manifest);
-    aof.progressed.notify_waiters();
+    progressed(server);
     aof.wake();
     Ok(durable)
 }

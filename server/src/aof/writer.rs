@@ -9,7 +9,7 @@
 //! thread, so that a slow one delays neither writes nor replies; if one takes over [`SLOW_SYNC`] the delay is counted.
 //! `no` never syncs, except a file that is complete: one that others follow must not be torn.
 
-use super::{Aof, update_gate};
+use super::{Aof, progressed, update_gate};
 use crate::config::{Fsync, os_reason};
 use crate::repl::commands::GETACK;
 use crate::state::Server;
@@ -280,7 +280,7 @@ impl Writer {
         let aof = &server.aof;
         if let Err(e) = self.drain(server) {
             self.failed(server, &e);
-            aof.progressed.notify_waiters();
+            progressed(server);
             return Next::Rest(RETRY);
         }
         self.recovered(server);
@@ -304,7 +304,7 @@ impl Writer {
             Fsync::Everysec => self.sync_every_second(server),
             Fsync::No => Next::Sleep(None),
         };
-        aof.progressed.notify_waiters();
+        progressed(server);
         next
     }
 
@@ -476,7 +476,7 @@ fn run_syncs(server: &Server, jobs: &Receiver<SyncJob>) {
                 update_gate(server);
             }
         }
-        aof.progressed.notify_waiters();
+        progressed(server);
         aof.wake();
     }
 }

@@ -100,7 +100,7 @@ pub(crate) async fn serve_replica(
         {
             grown.as_mut().enable();
             server.engine.log().want_wake();
-            if r.lag() > 0 {
+            if r.offset() < server.aof.sendable(server.engine.log()) {
                 // It grew between the last read and the wish to be woken.
                 continue;
             }
@@ -139,7 +139,9 @@ fn push(
 ) -> std::io::Result<bool> {
     loop {
         if pending.is_empty() {
-            *pending = reader.read(STREAM_CHUNK);
+            // Nothing reaches a replica that this server could still lose while it promises not to (`always`).
+            let most = server.aof.sendable(server.engine.log()).saturating_sub(reader.offset());
+            *pending = reader.read(STREAM_CHUNK.min(most as usize));
             if pending.is_empty() {
                 return Ok(false);
             }
