@@ -299,7 +299,7 @@ impl Line {
 
 /// Writes the file of a cut, and gives everybody theirs.
 fn write(server: &Arc<Server>, cut: Cut) {
-    let (path, options, paced) = {
+    let (path, options, paced, has_child) = {
         let line = server.snapshots.line.lock();
         let Some(running) = &line.running else { return };
         // The RDB file first: who comes late wants that one.
@@ -310,7 +310,8 @@ fn write(server: &Arc<Server>, cut: Cut) {
         // In a base alone the place in the log would be the incremental file's beginning, not the stream's.
         let replication_id = if first.is_base { None } else { plain.replication_id.clone() };
         let options = SaveOptions { aof_base, replication_id, ..plain };
-        (first.path.clone(), options, running.seats.iter().all(|seat| seat.paced))
+        let has_child = running.seats.iter().any(|seat| seat.child.is_there());
+        (first.path.clone(), options, running.seats.iter().all(|seat| seat.paced), has_child)
     };
     let stopped = || {
         let line = server.snapshots.line.lock();
@@ -321,7 +322,7 @@ fn write(server: &Arc<Server>, cut: Cut) {
         line.running.as_ref()?.seats.iter().find_map(|seat| seat.child.killed_by())
     };
     let storage = if paced { &server.paced_storage } else { &server.storage };
-    let mut pace = Pace::new(server);
+    let mut pace = if has_child { Pace::of_child(server) } else { Pace::new(server) };
     let saved = save_cut(cut, storage, &path, &options, &mut |stats| {
         crate::persist::saving(server, stats);
         let over = || stopped() || killed_by().is_some();

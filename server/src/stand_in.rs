@@ -32,6 +32,11 @@ impl StandIn {
         }
     }
 
+    /// Whether there is one.
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.lock().is_some()
+    }
+
     /// What it was killed by, if it was.
     pub(crate) fn killed_by(&self) -> Option<i32> {
         let status = self.0.lock().as_mut()?.try_wait().ok()??;

@@ -414,7 +414,7 @@ fn write_commands(
     };
     let offset = cut.offset();
     let options = RewriteOptions { timestamp: timestamp.then(|| unix_seconds() as i64) };
-    let mut pace = Pace::new(server);
+    let mut pace = if child.is_there() { Pace::of_child(server) } else { Pace::new(server) };
     let mut progress = |stats: &SaveStats| {
         let over = || stopped() || child.killed_by().is_some();
         pace.wait(stats.keys, over);

@@ -1,7 +1,8 @@
 //! Slowing a snapshot or a load down to so much time a key: `rdb-key-save-delay` and `key-load-delay`, which tests use
 //! to look at a sync while it is under way.
 //!
-//! Both are microseconds a key; a negative number is so many keys a microsecond. A change takes effect at once. Nothing
+//! Both are microseconds a key; a negative number is so many keys a microsecond. A change takes effect at once, but for
+//! what has a stand-in child. Nothing
 //! here sleeps with a lock of the data held: a pause comes between two steps.
 
 use crate::config::Config;
@@ -20,6 +21,8 @@ const NAP: Duration = Duration::from_millis(10);
 pub(crate) struct Pace {
     server: Arc<Server>,
     setting: fn(&Config) -> i64,
+    /// The setting it keeps, whatever becomes of it.
+    kept: Option<i64>,
     keys: u64,
     until: Instant,
 }
@@ -27,7 +30,18 @@ pub(crate) struct Pace {
 impl Pace {
     /// By `rdb-key-save-delay`.
     pub(crate) fn new(server: &Arc<Server>) -> Pace {
-        Pace { server: server.clone(), setting: |c| c.rdb_key_save_delay, keys: 0, until: Instant::now() }
+        Pace {
+            server: server.clone(),
+            setting: |c| c.rdb_key_save_delay,
+            kept: None,
+            keys: 0,
+            until: Instant::now(),
+        }
+    }
+
+    /// By `rdb-key-save-delay` as it is now, as a forked child would: where there is a stand-in to be killed.
+    pub(crate) fn of_child(server: &Arc<Server>) -> Pace {
+        Pace { kept: Some(server.config.load().rdb_key_save_delay), ..Pace::new(server) }
     }
 
     /// By `key-load-delay`.
@@ -37,7 +51,7 @@ impl Pace {
 
     /// There are `keys` in all by now: how long to wait before there may be more.
     pub(crate) fn due(&mut self, keys: u64) -> Duration {
-        let setting = (self.setting)(&self.server.config.load());
+        let setting = self.kept.unwrap_or_else(|| (self.setting)(&self.server.config.load()));
         let more = keys.saturating_sub(self.keys);
         self.keys = keys;
         let now = Instant::now();
