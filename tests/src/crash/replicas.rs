@@ -11,15 +11,18 @@ use super::report::Tally;
 use super::work::Work;
 use super::writer::{History, Writers};
 use super::{Announce, Plan};
-use crate::data::Random;
+use crate::data::{Random, bulk};
 use crate::program::Program;
 use crate::server::{Start, free_port};
 use std::time::{Duration, Instant};
 
 /// A replica lives at most so long: from before its handshake until it streams.
-const LIFE: Duration = Duration::from_millis(150);
+const LIFE: Duration = Duration::from_millis(300);
 /// One time in four longer: save points and rewrites of an AOF come.
 const LONG_LIFE: Duration = Duration::from_millis(2000);
+/// More data, so that full syncs last.
+const BULK: usize = 5000;
+const BULK_BYTES: usize = 3000;
 /// Writers rest between pipelines, so that the histories stay short.
 const REST: Duration = Duration::from_millis(1);
 
@@ -31,11 +34,15 @@ pub(crate) fn run(mode: &Mode, plan: &Plan) -> Tally {
     let mut random = Random(plan.seed);
     let port = |offset: u16| plan.port.map_or_else(free_port, |port| port + offset);
     let transport = if mode.options.contains("disabled") { "disk" } else { "socket" };
-    let primary = Start::new(Program::Sluice, "--io-threads 2 --repl-backlog-size 256kb --repl-transport")
-        .and(transport)
-        .port(port(0))
-        .up();
+    let primary = Start::new(
+        Program::Sluice,
+        "--io-threads 2 --repl-backlog-size 256kb --repl-sync-max-bandwidth 80mb --repl-transport",
+    )
+    .and(transport)
+    .port(port(0))
+    .up();
     ballast::write(&mut primary.client());
+    bulk(&mut primary.client(), BULK, BULK_BYTES);
     let alone = Start::new(Program::Sluice, "--io-threads 2").and(mode.options).port(port(1));
     let following = alone.clone().and(&format!("--replicaof 127.0.0.1 {}", primary.port));
     let mut histories: Vec<_> =
