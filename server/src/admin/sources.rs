@@ -65,7 +65,6 @@ impl Server {
             shared_cuts: self.snapshots.shared(),
             budget: (self.snapshot_budget.rate(), self.snapshot_budget.waited_ms()),
             aof: self.aof_info(),
-            ..PersistenceInfo::default()
         }
     }
 

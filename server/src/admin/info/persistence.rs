@@ -39,30 +39,6 @@ pub(crate) struct PersistenceInfo {
     pub(crate) aof: AofInfo,
 }
 
-impl Default for PersistenceInfo {
-    /// A server that has not saved yet, and has no reason to think it cannot.
-    fn default() -> Self {
-        PersistenceInfo {
-            loading: false,
-            async_loading: false,
-            load_progress: None,
-            load_memory: 0,
-            save_keys: (0, 0),
-            preimages: (0, 0),
-            changes: 0,
-            saving_since: None,
-            last_save: 0,
-            last_ok: true,
-            last_seconds: None,
-            saves: 0,
-            loaded: (0, 0),
-            shared_cuts: 0,
-            budget: (0, 0),
-            aof: AofInfo::default(),
-        }
-    }
-}
-
 /// The append-only file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AofInfo {
