@@ -9,7 +9,7 @@ use crate::entry::Payload;
 use crate::keyspace::{Ctx, int_arg, syntax};
 use crate::num::parse_f64;
 use crate::value::list::NodeLimit;
-use crate::value::{Hash, List, Value};
+use crate::value::{Hash, List, Type, Value};
 use std::cmp::Ordering;
 
 /// The words of a SORT.
@@ -125,7 +125,11 @@ fn compare(a: &Weight, b: &Weight) -> Ordering {
 }
 
 fn sort_generic(cx: &mut Ctx<'_>, a: &[&[u8]], may_store: bool) -> CmdResult {
-    let options = Options::parse(&a[2..], may_store)?;
+    let mut options = Options::parse(&a[2..], may_store)?;
+    if options.store.is_some() && options.unsorted() && cx.keys.type_of(a[1]) == Some(Type::Set) {
+        // A set has no order to stay in: what is stored of it is the same everywhere.
+        (options.by, options.alpha) = (None, true);
+    }
     let mut found = elements(cx, a[1], &options)?;
     if !options.unsorted() {
         let mut weighed = Vec::with_capacity(found.len());
