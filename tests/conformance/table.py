@@ -74,7 +74,7 @@ def report(results, waiting, place):
             print("  last lines:")
             for line in r.last:
                 print(f"      {line}")
-    excepted = [r for r in results if not r.peer and (r.expected or r.unit.skips)]
+    excepted = [r for r in results if not r.peer and (r.expected or r.unit.skips or r.unit.without)]
     if excepted:
         print("\nExceptions, by name in tests/conformance/units.txt:")
     for r in excepted:
@@ -85,6 +85,9 @@ def report(results, waiting, place):
             reasons.setdefault(why, []).append(name + " (not run)")
         for why, names in reasons.items():
             print(f"  {r.unit.name}: {len(names)}: {why}")
+        for why in dict.fromkeys(r.unit.without.values()):
+            lines = sum(other == why for other in r.unit.without.values())
+            print(f"  {r.unit.name}: run without {lines} statement(s): {why}")
     for r in results:
         for name, why in r.stale:
             print(f"\nRemove from the list: {r.unit.name}: {name!r} {why}")
