@@ -10,8 +10,8 @@
 //!   acknowledged before it was sent.
 //!
 //! A killed process loses what it had not given to the kernel, but not what the kernel had not given to the disk:
-//! after `kill -9`, `always`, `everysec` and `no` differ by unwritten buffers only. The loss of unsynced bytes is
-//! proved on [`Faulty`](../../../sluice_persistence/storage/struct.Faulty.html) storage, in the persistence crate's tests.
+//! after `kill -9`, `always`, `everysec` and `no` differ by unwritten buffers only. The loss of unsynced bytes is met by
+//! the modes with a [`PowerCut`](sluice_persistence::storage::PowerCut), and in memory by the persistence crate's tests.
 //!
 //! A seed fixes the units and the schedule (pipelines, delays, disturbances); the moment at which the kernel
 //! ends the process cannot be repeated exactly.
