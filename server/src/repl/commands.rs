@@ -97,7 +97,7 @@ fn take_over(conn: &Conn, replid: &[u8], offset: &[u8]) -> Result<(), &'static s
     Ok(())
 }
 
-/// PSYNC replid offset [FAILOVER]
+/// PSYNC replid offset `[FAILOVER]`
 pub(crate) fn psync(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
     if let [_, replid, offset, word, ..] = args
         && word.eq_ignore_ascii_case(b"failover")

@@ -62,7 +62,7 @@ impl Failover {
     }
 }
 
-/// FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]
+/// `FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]`.
 pub(crate) fn failover(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
     let server = conn.server.clone();
     let outcome = match args {
