@@ -11,11 +11,11 @@
 //! Pieces hold whole keys, and no key is there twice, so their order does not matter. Before anything else may look at
 //! the tables (the log between two parts of a framed full sync), [`Crew::flush`] waits for all that was handed out.
 
+use super::RdbError;
 use super::decoder::{Place, RdbDecoder, Step};
 use super::loader::{EngineVisitor, LoadReport};
 use super::skim::skim;
 use super::source::Source;
-use super::{RdbError, Refusal};
 use parking_lot::{Condvar, Mutex};
 use sluice_engine::Engine;
 use sluice_engine::load::Loader;
@@ -234,7 +234,7 @@ impl<'b> Crew<'_, 'b> {
     pub fn step<S: Source>(&mut self, decoder: &mut RdbDecoder<S>) -> Result<Step, RdbError> {
         if self.workers > 0 {
             if self.shared.failed.load(Ordering::Relaxed) {
-                return Err(self.error());
+                return Err(self.first_error(None));
             }
             let whole = skim(decoder.items_at_hand(), PIECE);
             if whole >= PIECE_MIN {
@@ -254,7 +254,8 @@ impl<'b> Crew<'_, 'b> {
                 return Ok(Step::More);
             }
         }
-        decoder.step(&mut self.visitor)
+        // What is wrong here may follow from something a worker has yet to find, further up.
+        decoder.step(&mut self.visitor).map_err(|error| self.first_error(Some(error)))
     }
 
     /// Reads one key at most, on this thread.
@@ -293,19 +294,32 @@ impl<'b> Crew<'_, 'b> {
         if self.workers == 0 {
             return Ok(());
         }
+        let lost = self.wait_until_idle();
+        if lost || self.shared.failed.load(Ordering::Acquire) { Err(self.first_error(None)) } else { Ok(()) }
+    }
+
+    /// Waits until all that was handed out is done with. Says whether a worker was lost.
+    fn wait_until_idle(&self) -> bool {
         let mut state = self.shared.state.lock();
         while state.workers > 0 && !(state.queue.is_empty() && state.idle == state.workers) {
             self.shared.room.wait(&mut state);
         }
-        let lost = state.workers < self.workers;
-        drop(state);
-        if lost || self.shared.failed.load(Ordering::Acquire) { Err(self.error()) } else { Ok(()) }
+        state.workers < self.workers
     }
 
-    fn error(&self) -> RdbError {
-        let lost: Refusal = "a loading thread panicked".into();
-        let error = self.shared.state.lock().error.take();
-        error.unwrap_or(RdbError::Refused { offset: 0, reason: lost })
+    /// Of this thread's error and the workers' the one that comes first in the stream, which is the one a single thread
+    /// would have found.
+    fn first_error(&self, mine: Option<RdbError>) -> RdbError {
+        if self.workers > 0 {
+            self.wait_until_idle();
+        }
+        let theirs = self.shared.state.lock().error.take();
+        match (mine, theirs) {
+            (Some(mine), Some(theirs)) if theirs.offset() < mine.offset() => theirs,
+            (Some(mine), _) => mine,
+            (None, Some(theirs)) => theirs,
+            (None, None) => RdbError::Refused { offset: 0, reason: "a loading thread panicked".into() },
+        }
     }
 
     /// What there was beside the keys, so far: what workers count is not in it.
