@@ -304,7 +304,12 @@ fn write(server: &Arc<Server>, cut: Cut) {
         let Some(running) = &line.running else { return };
         // The RDB file first: who comes late wants that one.
         let first = running.seats.iter().find(|seat| !seat.is_base).or(running.seats.first());
-        let Some(first) = first else { return };
+        let Some(first) = first else {
+            // They all left before it began.
+            drop(line);
+            drop(cut);
+            return end(server, &Err(Failure::Stopped));
+        };
         let plain = crate::persist::save_options(server);
         let aof_base = running.seats.iter().any(|seat| seat.is_base);
         // In a base alone the place in the log would be the incremental file's beginning, not the stream's.

@@ -4,20 +4,20 @@ use sluice_tests::data::{bulk, every_encoding, same_contents};
 use sluice_tests::{Busy, Program, Server, Start, until};
 use std::os::unix::fs::MetadataExt;
 
-/// Microseconds a key: a snapshot goes on until this is set to nothing.
-const FOREVER: &str = "10000000";
+/// Bytes a second: a snapshot goes on until this is set to nothing.
+const CRAWL: &str = "1000";
 
 fn server() -> Server {
     let server = Server::sluice("--appendonly yes --repl-transport disk --save ''");
     let mut c = server.client();
     c.pipeline(&every_encoding());
     bulk(&mut c, 500, 500);
-    assert_eq!(server.say(&format!("CONFIG SET rdb-key-save-delay {FOREVER}")).text(), "OK");
+    assert_eq!(server.say(&format!("CONFIG SET persistence-max-bandwidth {CRAWL}")).text(), "OK");
     server
 }
 
 fn go_on(server: &Server) {
-    assert_eq!(server.say("CONFIG SET rdb-key-save-delay 0").text(), "OK");
+    assert_eq!(server.say("CONFIG SET persistence-max-bandwidth 0").text(), "OK");
 }
 
 fn shared(server: &Server, times: i64) {
