@@ -21,6 +21,9 @@ pub const LOG_CHUNK: usize = 64 << 10;
 /// The same where the backlog is small.
 const LOG_CHUNK_LEAST: usize = 4 << 10;
 
+/// Unread bytes of the tail that a reader copies; more become a chunk it shares.
+const COPY_MOST: usize = 4 << 10;
+
 /// Error: the wanted offset is not in the log (any more, or not yet).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("offset {wanted} is outside of the log, which holds {start} to {end}")]
@@ -114,6 +117,15 @@ impl Inner {
     fn wanted(&self) -> u64 {
         let backlog = self.end().saturating_sub(self.backlog as u64);
         self.readers.iter().map(|(_, at)| *at).fold(backlog, u64::min)
+    }
+
+    /// Reader `id` is at `at` now.
+    fn advance(&mut self, id: u64, at: u64) -> u64 {
+        if let Some(r) = self.readers.iter_mut().find(|r| r.0 == id) {
+            r.1 = at;
+        }
+        self.trim();
+        at
     }
 
     fn trim(&mut self) {
@@ -391,6 +403,14 @@ impl LogReader {
         }
         let mut i = self.log.inner.lock();
         if self.at >= i.tail_start {
+            let skip = (self.at - i.tail_start) as usize;
+            let unread = &i.tail[skip.min(i.tail.len())..];
+            // A little is copied: a reader that keeps up would otherwise leave a chunk for each of its reads.
+            if unread.len() <= COPY_MOST {
+                let data = Bytes::copy_from_slice(&unread[..unread.len().min(max)]);
+                self.at = i.advance(self.id, self.at + data.len() as u64);
+                return data;
+            }
             i.seal();
         }
         let n = i.chunks.partition_point(|c| c.start <= self.at);
@@ -400,12 +420,7 @@ impl LogReader {
             return Bytes::new();
         }
         let data = c.data.slice(skip..c.data.len().min(skip.saturating_add(max)));
-        self.at += data.len() as u64;
-        let (id, at) = (self.id, self.at);
-        if let Some(r) = i.readers.iter_mut().find(|r| r.0 == id) {
-            r.1 = at;
-        }
-        i.trim();
+        self.at = i.advance(self.id, self.at + data.len() as u64);
         data
     }
 }

@@ -137,7 +137,7 @@ impl Conn {
                 self.publish(&input, &out);
                 let wrote = std::mem::take(&mut self.wrote);
                 if let Some(hold) = self.server.aof.hold(self.server.engine.log(), wrote) {
-                    self.server.aof.wait(hold).await;
+                    crate::aof::wait(&self.server, hold).await;
                 }
                 if !out.is_empty() {
                     self.server.stats.net_output_bytes.add(out.len() as u64);
@@ -169,7 +169,11 @@ impl Conn {
                         let reply = reply.await;
                         self.client.set_kind(kind::BLOCKED, false);
                         match reply {
-                            Ok(reply) => out.extend_from_slice(&reply),
+                            Ok(reply) => {
+                                // It may have written: MIGRATE removes keys.
+                                self.wrote = true;
+                                out.extend_from_slice(&reply);
+                            }
                             Err(_) => return Ok(()),
                         }
                     }

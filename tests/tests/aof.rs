@@ -2,7 +2,7 @@
 
 use sluice_tests::data::{every_encoding, write_some};
 use sluice_tests::small_disk::SmallDisk;
-use sluice_tests::{Program, Reply, Server, Start, peers_here, until};
+use sluice_tests::{Busy, Program, Reply, Server, Start, peers_here, until};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -112,6 +112,61 @@ fn what_always_acknowledges_survives_a_kill() {
     let digest = server.digest();
     let server = restart_after_kill(server, &options);
     assert_eq!(server.digest(), digest);
+}
+
+#[test]
+fn what_was_acknowledged_is_in_the_file_under_every_policy() {
+    for policy in ["everysec", "no"] {
+        let server = Server::sluice(&format!("{ON} --appendfsync {policy} --aof-write-wait 60000"));
+        let mut c = server.client();
+        let others = Busy::with(&server, |c| {
+            c.pipeline(&std::array::from_fn::<_, 5, _>(|_| vec!["INCR", "others"]));
+            5
+        });
+        let file = newest(&folder(&server));
+        for n in 0..300 {
+            if n == 150 {
+                server.say("BGREWRITEAOF");
+            }
+            c.say(&format!("SET key value:{n}:"));
+            let wanted = format!("value:{n}:");
+            let holds = |file: &Path| {
+                let bytes = std::fs::read(file).unwrap_or_default();
+                bytes.windows(wanted.len()).any(|w| w == wanted.as_bytes())
+            };
+            // In this one, or the one that a rewrite went on in: a base may even have replaced it already.
+            assert!(holds(&file) || holds(&newest(&folder(&server))) || n >= 150, "{policy}: {wanted}");
+        }
+        others.stop();
+        let server = restart_after_kill(server, ON);
+        assert_eq!(server.say("GET key"), "value:299:".into(), "{policy}");
+    }
+}
+
+#[test]
+fn a_write_that_the_disk_holds_up_keeps_replies_no_longer_than_told() {
+    // Every operation on files takes longer than anything else here.
+    let slow = "--storage-throttle-latency 1000000";
+    let server = Server::sluice(&format!("{ON} --appendfsync no --aof-write-wait 20"));
+    // The first base is written before the disk is slow.
+    let dir = server.dir().clone();
+    assert!(server.terminate().success());
+    let server = Start::new(Program::Sluice, &format!("{ON} --appendfsync no --aof-write-wait 20 {slow}"))
+        .dir(&dir)
+        .up();
+    let file = newest(&folder(&server));
+    let mut c = server.client();
+    let before = std::fs::metadata(&file).unwrap().len();
+    // The first finds out how slow the disk is, on the worker; from then on it is a thread's to wait.
+    c.say("SET first 1");
+    c.say("SET second 1");
+    let written = std::fs::metadata(&file).unwrap().len();
+    c.say("SET third 1");
+    assert!(written > before, "the first was written");
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), written, "and the others answered before they were");
+    until("the disk has taken it", || (server.number("persistence", "aof_buffer_length") == 0).then_some(()));
+    let server = restart_after_kill(server, ON);
+    assert_eq!(server.say("EXISTS first second third"), Reply::Int(3));
 }
 
 #[test]

@@ -4,26 +4,29 @@
 //! clients --> engine --> log ==reader==> [aof-writer thread] --write--> incr file
 //!    ^                                        |    |
 //!    |                 `always`: sync, then   |    `everysec`: once a second --> [aof-sync thread] --fdatasync
-//!    `---- replies held back until acked -----'
+//!    `---- replies held back until there -----'
 //! ```
 //!
-//! - `writer`: the thread that reads the log and writes it, with the three policies of `appendfsync`;
+//! - `writer`: reads the log and writes it, with the three policies of `appendfsync`; and its thread;
+//! - `hold`: what replies wait for, and who writes when;
 //! - `rewrite`: BGREWRITEAOF, from a cut, on a thread of its own; also how `appendonly yes` begins;
 //! - `start`: loading and opening at the start, and DEBUG LOADAOF;
 //! - `wait`: WAITAOF.
 //!
-//! No worker ever touches the disk for the log. Under `always` a connection keeps its replies until the log is
-//! synced up to where it ended when they were made: one sync serves all that came before it, and what a reader is
-//! shown is durable too. Under the others replies do not wait; a kill of the process loses what the thread has not
-//! written, normally less than a millisecond, and a power cut a second. The queue between log and disk is the log
-//! itself, held by the writer's reader: with more than [`QUEUE_LIMIT`] of it unwritten, connections that wrote wait,
+//! Under `always` a connection keeps its replies until the log is synced up to where it ended when they were made:
+//! one sync serves all that came before it, and what a reader is shown is durable too. Under the others the replies of
+//! a connection that wrote wait for the write alone, which one connection of a worker does for all: what was
+//! acknowledged survives the end of the process. The queue between log and disk is the log itself, held by the
+//! writer's reader: with more than [`QUEUE_LIMIT`] of it unwritten, connections that wrote wait whatever happens,
 //! reads go on.
 
+mod hold;
 mod rewrite;
 mod start;
 mod wait;
 mod writer;
 
+pub(crate) use hold::{wait, wait_on_link};
 pub(crate) use rewrite::{Answer, begin_cut, collect_history, cron, request};
 pub(crate) use start::{begin_service, load_at_start, reload};
 pub(crate) use wait::waitaof;
@@ -41,9 +44,6 @@ use writer::Writer;
 /// Log that may wait to be written before connections that write have to wait.
 pub(crate) const QUEUE_LIMIT: u64 = 64 << 20;
 
-/// How long a replica's link sleeps between two looks at the file's progress.
-const LINK_WAIT: std::time::Duration = std::time::Duration::from_micros(200);
-
 /// Whether there is an append-only file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -54,15 +54,6 @@ pub(crate) enum Mode {
     Waiting = 1,
     /// Yes.
     On = 2,
-}
-
-/// What replies wait for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Hold {
-    /// The log is durable up to here.
-    Acked(u64),
-    /// The log is written up to here.
-    Written(u64),
 }
 
 /// The state of the append-only file.
@@ -84,6 +75,7 @@ pub(crate) struct Aof {
     progressed: Notify,
     /// Connections that began to wait since the last sync began.
     parked: AtomicU64,
+    pace: hold::Pace,
     wake: writer::Wake,
     syncs: writer::Syncs,
     /// Writers so far.
@@ -132,6 +124,7 @@ impl Default for Aof {
             acked: AtomicU64::new(0),
             progressed: Notify::new(),
             parked: AtomicU64::new(0),
+            pace: hold::Pace::default(),
             wake: writer::Wake::default(),
             syncs: writer::Syncs::default(),
             epoch: AtomicU64::new(0),
@@ -186,64 +179,6 @@ impl Aof {
     /// Something to do for the writer, perhaps. Quick: the log calls it with locks held.
     pub(crate) fn wake(&self) {
         self.wake.wake();
-    }
-
-    /// What the replies of a batch that was just run have to wait for; `wrote` where there was a write among them.
-    #[inline]
-    pub(crate) fn hold(&self, log: &Log, wrote: bool) -> Option<Hold> {
-        if !self.writing.load(Ordering::Acquire) {
-            return None;
-        }
-        self.hold_now(log, wrote)
-    }
-
-    fn hold_now(&self, log: &Log, wrote: bool) -> Option<Hold> {
-        let end = log.end();
-        let hold = if self.is_always() {
-            Hold::Acked(end)
-        } else if wrote && end > QUEUE_LIMIT {
-            Hold::Written(end - QUEUE_LIMIT)
-        } else {
-            return None;
-        };
-        (!self.is_reached(hold)).then_some(hold)
-    }
-
-    fn is_reached(&self, hold: Hold) -> bool {
-        if !self.writing.load(Ordering::Acquire) {
-            return true;
-        }
-        match hold {
-            // Another policy was set meanwhile.
-            Hold::Acked(_) if !self.is_always() => true,
-            Hold::Acked(end) => self.acked.load(Ordering::Acquire) >= end,
-            // While the disk fails writes are refused, so nothing grows without bound.
-            Hold::Written(_) if self.figures.write_error.load(Ordering::Acquire) != 0 => true,
-            Hold::Written(end) => self.written.load(Ordering::Acquire) >= end,
-        }
-    }
-
-    /// The end of the log that replicas may see: under `always` no more than what is durable here, as in Redis.
-    pub(crate) fn sendable(&self, log: &Log) -> u64 {
-        let end = log.end();
-        if self.is_always() && self.writing.load(Ordering::Acquire) {
-            return end.min(self.acked.load(Ordering::Acquire));
-        }
-        end
-    }
-
-    /// Waits for it.
-    pub(crate) async fn wait(&self, hold: Hold) {
-        self.parked.fetch_add(1, Ordering::AcqRel);
-        loop {
-            let progressed = self.progressed.notified();
-            tokio::pin!(progressed);
-            progressed.as_mut().enable();
-            if self.is_reached(hold) {
-                return;
-            }
-            progressed.await;
-        }
     }
 }
 
@@ -383,17 +318,6 @@ pub(crate) fn flush(server: &Server, sync: bool) -> bool {
             crate::log!(Warning, "Fail to fsync the AOF file: {}", crate::config::os_reason(&e));
             false
         }
-    }
-}
-
-/// On a replica: the link's turn to wait, as connections do, where the file lags too far behind the primary's
-/// stream, or where `always` says that what is acknowledged is durable.
-pub(crate) fn wait_on_link(server: &Server, stopped: &dyn Fn() -> bool) {
-    let (aof, log) = (&server.aof, server.engine.log());
-    // Also while the disk fails: the primary's stream is not refused as clients are, so it has to wait.
-    while !stopped() && (aof.hold(log, true).is_some() || aof.queued(log) > QUEUE_LIMIT) {
-        aof.wake();
-        std::thread::sleep(LINK_WAIT);
     }
 }
 

@@ -95,6 +95,10 @@ pub(crate) fn request(server: &Arc<Server>) -> Answer {
 /// Scheduled and automatic rewrites. `hold` keeps the next cut for what else is due now.
 pub(crate) fn cron(server: &Arc<Server>, hold: &Hold) {
     let aof = &server.aof;
+    // What no connection waits for (keys that expired) is written here at the latest.
+    if aof.queued(server.engine.log()) > 0 {
+        aof.wake();
+    }
     let busy = aof.is_rewriting() || server.persist.bgsave_running.load(Ordering::Acquire);
     if busy || server.is_loading() || !aof.ready.load(Ordering::Acquire) {
         return;

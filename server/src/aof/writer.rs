@@ -1,11 +1,12 @@
-//! The thread that writes the log into the incremental file, and the one that syncs it.
+//! Writes the log into the incremental file: the thread that does so, and the one that syncs it.
 //!
-//! The writer's state is behind a lock, which is held over its writes: a flush on another thread (SHUTDOWN,
-//! `appendonly no`) does the same work there. Reading the log and taking the next file happen under the same lock, so
+//! The writer's state is behind a lock, which is held over its writes: a worker that writes for its connections, or a
+//! flush on another thread (SHUTDOWN, `appendonly no`), does the same work there. Reading the log and taking the next file happen under the same lock, so
 //! a rewrite that holds it can begin its cut and say "from this offset on, into that file" with nothing in between.
 //!
 //! Policies: `always` writes and syncs in one go, as often as there is something; the syncs gather by
-//! themselves, because everything appended during one waits for the next. `everysec` writes and leaves the sync to the second
+//! themselves, because everything appended during one waits for the next. Under `everysec` and `no` the thread writes
+//! what no worker did (see `hold`). `everysec` leaves the sync to the second
 //! thread, so that a slow one delays neither writes nor replies; if one takes over [`SLOW_SYNC`] the delay is counted.
 //! `no` never syncs, except a file that is complete: one that others follow must not be torn.
 
@@ -27,8 +28,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// How long the thread lets effects gather between two writes, where nobody waits for them.
-const GATHER: Duration = Duration::from_millis(1);
 /// Time between two syncs under `everysec`.
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
 /// A sync that takes longer is counted as delayed, as in Redis.
@@ -275,15 +274,35 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes, syncs as the policy says, and says what comes next.
+    /// Writes what there is of the log; says so where it failed, and where it works again.
+    fn write_log(&mut self, server: &Server) -> bool {
+        match self.drain(server) {
+            Ok(()) => {
+                self.recovered(server);
+                server.aof.no_longer_overdue();
+                true
+            }
+            Err(e) => {
+                self.failed(server, &e);
+                false
+            }
+        }
+    }
+
+    /// A worker's turn: writes, and has the thread sync where that is due.
+    pub(super) fn write_for_worker(&mut self, server: &Server) {
+        if self.write_log(server) && server.config.load().appendfsync == Fsync::Everysec {
+            self.sync_every_second(server);
+        }
+    }
+
+    /// The thread's turn: writes, syncs as the policy says, and says what comes next.
     fn turn(&mut self, server: &Server) -> Next {
         let aof = &server.aof;
-        if let Err(e) = self.drain(server) {
-            self.failed(server, &e);
+        if !self.write_log(server) {
             progressed(server);
             return Next::Rest(RETRY);
         }
-        self.recovered(server);
         let config = server.config.load();
         let next = match config.appendfsync {
             _ if config.no_appendfsync_on_rewrite && server.writes_in_background() => {
@@ -328,7 +347,7 @@ impl Writer {
         if self.sync_asked >= self.file.len() && figures.sync_error.load(Ordering::Acquire) == 0 {
             // All there is in the file is durable, and so is the log that left nothing in it.
             server.aof.synced.fetch_max(server.aof.written.load(Ordering::Acquire), Ordering::AcqRel);
-            return Next::Sleep(None);
+            return Next::Sleep(Some(SYNC_PERIOD));
         }
         let since = self.last_sync.elapsed();
         if since < SYNC_PERIOD {
@@ -437,12 +456,11 @@ fn run(server: &Server) {
             None => std::thread::park(),
             Some(Next::Rest(time)) => std::thread::sleep(time),
             Some(Next::Sleep(time)) => {
-                if !server.aof.is_always() {
-                    std::thread::sleep(GATHER);
-                }
-                log.want_wake();
-                if log.end() > server.aof.written.load(Ordering::Acquire) {
-                    continue;
+                if server.aof.is_always() {
+                    log.want_wake();
+                    if log.end() > server.aof.written.load(Ordering::Acquire) {
+                        continue;
+                    }
                 }
                 match time {
                     Some(time) => std::thread::park_timeout(time),
@@ -492,7 +510,7 @@ fn head(select: Option<u32>) -> Bytes {
 
 impl Server {
     /// Does something else write to the disk in the background (`no-appendfsync-on-rewrite`)?
-    fn writes_in_background(&self) -> bool {
+    pub(super) fn writes_in_background(&self) -> bool {
         self.aof.is_rewriting() || self.persist.bgsave_running.load(Ordering::Acquire)
     }
 }

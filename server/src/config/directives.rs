@@ -297,6 +297,8 @@ directives! {
     repl_diskless_window: u64 = 2 << 20, "repl-diskless-window", Bytes(64 << 10, 1 << 30), LIVE, Full;
     // Bytes of pre-images a cut may hold before writes that would add one wait for its sink.
     cut_preimage_limit: u64 = 64 << 20, "cut-preimage-limit", Bytes(1 << 20, LONG_BYTES), LIVE, Full;
+    // Milliseconds a reply waits, without `always`, for a write to the append-only file that the disk holds up.
+    aof_write_wait: u64 = 10, "aof-write-wait", Range(0, INT), LIVE, Full;
     // Shards of the keyspace; a power of two.
     shards: usize = 32, "shards", PowerOfTwo(MAX_SHARDS), FIXED, Full;
     // Budgets in bytes a second, 0 for none: BGSAVE, rewrites and staged syncs on the disk; the sends of full syncs.

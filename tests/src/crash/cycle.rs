@@ -295,7 +295,9 @@ fn disturb(
     seen.rounds.fetch_add(u64::from(command == "SAVE"), Ordering::SeqCst);
     let args: Vec<&str> = command.split(' ').collect();
     let reply = client.try_run(&args).ok()?;
-    assert!(!reply.is_error(), "{command}: {reply:?}");
+    // A file that grows fast is rewritten by itself: that is as good.
+    let by_itself = command == "BGREWRITEAOF" && reply.text().contains("already in progress");
+    assert!(!reply.is_error() || by_itself, "{command}: {reply:?}");
     if command != "SAVE" {
         seen.busy.store(true, Ordering::SeqCst);
         seen.rounds.fetch_add(1, Ordering::SeqCst);

@@ -3,13 +3,14 @@
 /// What must survive `kill -9`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
-    /// Every acknowledged write (`appendfsync always`).
+    /// Every acknowledged write: under `appendfsync always`, and under the others where the process alone ends and
+    /// replies wait for their write, however long (`aof-write-wait`).
     Acknowledged,
-    /// Every write acknowledged before WAITAOF confirmed a later one (`everysec`).
+    /// Every write acknowledged before WAITAOF confirmed a later one (`everysec`, without power).
     Synced,
     /// Every write acknowledged before the last snapshot that became complete began.
     Saved,
-    /// One moment, not before that of the start (`appendfsync no`).
+    /// One moment, not before that of the start (`appendfsync no`, without power).
     Moment,
 }
 
@@ -112,6 +113,10 @@ const ALWAYS_PLAIN: &str = "--appendonly yes --appendfsync always --aof-use-rdb-
 const EVERYSEC: &str = "--appendonly yes --appendfsync everysec";
 const EVERYSEC_PLAIN: &str = "--appendonly yes --appendfsync everysec --aof-use-rdb-preamble no";
 const NO: &str = "--appendonly yes --appendfsync no";
+const EVERYSEC_WRITTEN: &str = "--appendonly yes --appendfsync everysec --aof-write-wait 60000";
+const EVERYSEC_PLAIN_WRITTEN: &str =
+    "--appendonly yes --appendfsync everysec --aof-use-rdb-preamble no --aof-write-wait 60000";
+const NO_WRITTEN: &str = "--appendonly yes --appendfsync no --aof-write-wait 60000";
 
 /// All of them.
 pub const MODES: &[Mode] = &[
@@ -128,12 +133,13 @@ pub const MODES: &[Mode] = &[
     // The append-only file, with a base as RDB or as commands.
     mode("aof-always", ALWAYS, Promise::Acknowledged),
     mode("aof-always-plain", ALWAYS_PLAIN, Promise::Acknowledged),
-    mode("aof-everysec", EVERYSEC, Promise::Synced),
-    mode("aof-no", NO, Promise::Moment),
+    mode("aof-everysec", EVERYSEC_WRITTEN, Promise::Acknowledged),
+    mode("aof-no", NO_WRITTEN, Promise::Acknowledged),
     mode("aof-always-rewrite", ALWAYS, Promise::Acknowledged).with(Disturbance::Rewrite),
     mode("aof-plain-rewrite", ALWAYS_PLAIN, Promise::Acknowledged).with(Disturbance::Rewrite),
-    mode("aof-everysec-rewrite", EVERYSEC_PLAIN, Promise::Synced).with(Disturbance::Rewrite),
-    mode("aof-no-rewrite", NO, Promise::Moment).with(Disturbance::Rewrite),
+    mode("aof-everysec-rewrite", EVERYSEC_PLAIN_WRITTEN, Promise::Acknowledged).with(Disturbance::Rewrite),
+    mode("aof-no-rewrite", NO_WRITTEN, Promise::Acknowledged).with(Disturbance::Rewrite),
+    mode("aof-waitaof", EVERYSEC_PLAIN, Promise::Synced).with(Disturbance::Rewrite),
     mode(
         "aof-slow-rewrite",
         "--appendonly yes --appendfsync always --storage-throttle-rate 16mb --cut-preimage-limit 1mb",

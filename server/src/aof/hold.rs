@@ -1,0 +1,174 @@
+//! What replies wait for, so that what a client was told is where the policy says.
+//!
+//! Under `always` that is the disk: replies wait for the sync of the writer's thread, whoever wrote. Under `everysec`
+//! and `no` it is the kernel, which keeps what it was handed when the process is killed: a connection that wrote
+//! yields to the others of its worker, and the first to get its turn again writes for all of them, so that one write
+//! serves whoever had something to say, as one turn of an event loop would.
+//!
+//! A worker must not wait for a disk, though. While a sync or a background writer keeps it busy, or where a write took
+//! over [`SLOW_WRITE`] a while ago, the writer's thread writes and connections wait for it without blocking. And where the
+//! kernel lets it wait longer than `aof-write-wait`, replies go out without it until it comes back: the one window
+//! in which a kill loses what was acknowledged, up to [`QUEUE_LIMIT`] of log.
+
+use super::{Aof, QUEUE_LIMIT, progressed};
+use crate::state::Server;
+use sluice_engine::log::Log;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A write of a worker that took longer makes the thread write instead, for [`SLOW_MEMORY`].
+const SLOW_WRITE: Duration = Duration::from_millis(2);
+/// How long a slow write is remembered.
+const SLOW_MEMORY: Duration = Duration::from_secs(30);
+/// How long a replica's link sleeps between two looks at the file's progress.
+const LINK_WAIT: Duration = Duration::from_micros(200);
+
+/// What replies wait for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hold {
+    /// The log is durable up to here.
+    Acked(u64),
+    /// The log is written up to here.
+    Written(u64),
+}
+
+/// How writes went lately.
+#[derive(Default)]
+pub(super) struct Pace {
+    /// The clock's milliseconds until which the thread writes.
+    slow_until: AtomicU64,
+    /// A reply waited for `aof-write-wait`: none does until a write comes back.
+    overdue: AtomicBool,
+}
+
+impl Aof {
+    /// What the replies of a batch that was just run have to wait for; `wrote` where there was a write among them.
+    #[inline]
+    pub(crate) fn hold(&self, log: &Log, wrote: bool) -> Option<Hold> {
+        if !self.writing.load(Ordering::Acquire) {
+            return None;
+        }
+        self.hold_now(log, wrote)
+    }
+
+    fn hold_now(&self, log: &Log, wrote: bool) -> Option<Hold> {
+        let hold = if self.is_always() {
+            Hold::Acked(log.end())
+        } else if wrote {
+            Hold::Written(log.end())
+        } else {
+            return None;
+        };
+        (!self.is_reached(hold)).then_some(hold)
+    }
+
+    fn is_reached(&self, hold: Hold) -> bool {
+        if !self.writing.load(Ordering::Acquire) {
+            return true;
+        }
+        match hold {
+            // Another policy was set meanwhile.
+            Hold::Acked(_) if !self.is_always() => true,
+            Hold::Acked(end) => self.acked.load(Ordering::Acquire) >= end,
+            // While the disk fails writes are refused, so nothing grows without bound.
+            Hold::Written(_) if self.figures.write_error.load(Ordering::Acquire) != 0 => true,
+            Hold::Written(end) => {
+                let written = self.written.load(Ordering::Acquire);
+                written >= end || (self.pace.overdue.load(Ordering::Acquire) && end - written <= QUEUE_LIMIT)
+            }
+        }
+    }
+
+    /// The end of the log that replicas may see: under `always` no more than what is durable here, as in Redis.
+    pub(crate) fn sendable(&self, log: &Log) -> u64 {
+        let end = log.end();
+        if self.is_always() && self.writing.load(Ordering::Acquire) {
+            return end.min(self.acked.load(Ordering::Acquire));
+        }
+        end
+    }
+
+    /// A write came back.
+    pub(super) fn no_longer_overdue(&self) {
+        if self.pace.overdue.load(Ordering::Relaxed) {
+            self.pace.overdue.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// Waits for it, or brings it about.
+pub(crate) async fn wait(server: &Server, hold: Hold) {
+    let aof = &server.aof;
+    if let Hold::Acked(_) = hold {
+        aof.parked.fetch_add(1, Ordering::AcqRel);
+        return until_reached(aof, hold).await;
+    }
+    // The others of this worker that have something to run do so first: one write serves all.
+    tokio::task::yield_now().await;
+    if aof.is_reached(hold) {
+        return;
+    }
+    if may_write_here(server) && write_here(server) && aof.is_reached(hold) {
+        return;
+    }
+    aof.wake();
+    let most = Duration::from_millis(server.config.load().aof_write_wait);
+    if tokio::time::timeout(most, until_reached(aof, hold)).await.is_err() {
+        aof.pace.overdue.store(true, Ordering::Release);
+        progressed(server);
+        until_reached(aof, hold).await;
+    }
+}
+
+async fn until_reached(aof: &Aof, hold: Hold) {
+    loop {
+        let progressed = aof.progressed.notified();
+        tokio::pin!(progressed);
+        progressed.as_mut().enable();
+        if aof.is_reached(hold) {
+            return;
+        }
+        progressed.await;
+    }
+}
+
+/// Is the disk one that a write to the kernel's memory will not wait for?
+fn may_write_here(server: &Server) -> bool {
+    let aof = &server.aof;
+    aof.figures.syncs_pending.load(Ordering::Acquire) == 0
+        && !server.writes_in_background()
+        && server.clock() >= aof.pace.slow_until.load(Ordering::Acquire)
+}
+
+/// Writes what there is of the log on this thread. False where that was another's turn.
+fn write_here(server: &Server) -> bool {
+    let aof = &server.aof;
+    let Some(mut writer) = aof.writer.try_lock() else { return false };
+    let Some(w) = &mut *writer else { return true };
+    let began = Instant::now();
+    w.write_for_worker(server);
+    drop(writer);
+    if began.elapsed() > SLOW_WRITE {
+        let until = server.clock() + SLOW_MEMORY.as_millis() as u64;
+        aof.pace.slow_until.store(until, Ordering::Release);
+    }
+    progressed(server);
+    true
+}
+
+/// On a replica: the link's turn to write, and to wait as connections do, where the file lags too far behind the
+/// primary's stream, or where `always` says that what is acknowledged is durable.
+pub(crate) fn wait_on_link(server: &Server, stopped: &dyn Fn() -> bool) {
+    let (aof, log) = (&server.aof, server.engine.log());
+    if let Some(Hold::Written(_)) = aof.hold(log, true)
+        && may_write_here(server)
+    {
+        write_here(server);
+    }
+    // Also while the disk fails: the primary's stream is not refused as clients are, so it has to wait.
+    while !stopped() && (matches!(aof.hold(log, true), Some(Hold::Acked(_))) || aof.queued(log) > QUEUE_LIMIT)
+    {
+        aof.wake();
+        std::thread::sleep(LINK_WAIT);
+    }
+}
