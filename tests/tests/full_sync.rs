@@ -248,7 +248,7 @@ fn flushes_swaps_and_renames_during_a_sync_end_up_equal() {
                 format!("RENAME b:{n} c:{n}"),
                 format!("MOVE c:{n} {}", 4 + n % 3),
                 format!("COPY a:{n} d:{n}"),
-                if n % 40 == 0 { "FLUSHDB".into() } else { format!("SADD e:{} {n}", n % 9) },
+                if n.is_multiple_of(40) { "FLUSHDB".into() } else { format!("SADD e:{} {n}", n % 9) },
             ];
             c.pipeline(&lines.map(|l| sluice_tests::words(&l)));
             7
