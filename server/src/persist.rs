@@ -112,7 +112,7 @@ pub(crate) fn path(server: &Server) -> PathBuf {
 /// Writes a snapshot and waits for it.
 pub(crate) fn save_now(server: &Arc<Server>) -> Result<(), String> {
     let party = Party { paced: false, child: StandIn::begin(server), ..Party::new(path(server)) };
-    finish(server, snapshot::seat(server, party))
+    finish(server, snapshot::seat(server, party), None)
 }
 
 /// How far the snapshot is that is being written.
@@ -131,16 +131,19 @@ pub(crate) fn saving_ended(server: &Server) {
     p.last_preimages.store(p.save_preimages.swap(0, Ordering::Relaxed), Ordering::Relaxed);
 }
 
-/// Waits for a snapshot and keeps how it went.
-fn finish(server: &Server, ticket: Ticket) -> Result<(), String> {
+/// Waits for a snapshot and keeps how it went. One that gave way to a full sync is begun `again`.
+fn finish(server: &Arc<Server>, ticket: Ticket, again: Option<Party>) -> Result<(), String> {
     let began = Instant::now();
     server.persist.began_ms.store(sluice_engine::now_ms() as u64, Ordering::Relaxed);
     let mut changes = 0;
-    let saved = ticket.wait(|begun| changes = begun.changes);
+    let mut saved = ticket.wait(|begun| changes = begun.changes);
+    if let (Err(Failure::GaveWay), Some(party)) = (&saved, again) {
+        saved = snapshot::seat(server, party).wait(|begun| changes = begun.changes);
+    }
     server.persist.began_ms.store(0, Ordering::Relaxed);
     let outcome = match saved {
         // As in Redis, where FLUSHALL kills the child: neither a success nor a failure.
-        Err(Failure::Stopped) => {
+        Err(Failure::Stopped | Failure::GaveWay) => {
             crate::log!(Warning, "Saving ended without a file: what it would have held was deleted");
             return Err("stopped".into());
         }
@@ -192,11 +195,17 @@ pub(crate) fn bgsave(server: &Arc<Server>) -> bool {
     let aborted = server.persist.bgsave_aborted.clone();
     aborted.store(false, Ordering::Release);
     let stop = Arc::new(move || aborted.load(Ordering::Acquire));
-    let party = Party { child: StandIn::begin(server), stop, ..Party::new(path(server)) };
+    let again = Party { stop, ..Party::new(path(server)) };
+    let party = Party {
+        child: StandIn::begin(server),
+        stop: again.stop.clone(),
+        gives_way: true,
+        ..Party::new(path(server))
+    };
     let ticket = snapshot::seat(server, party);
     let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || {
         crate::os::short_turns();
-        let result = finish(&owner, ticket);
+        let result = finish(&owner, ticket, Some(again));
         owner.persist.bgsave_running.store(false, Ordering::Release);
         match result {
             Ok(()) => crate::log!(Notice, "Background saving terminated with success"),

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Who wants another format (a base written as commands) has a cut of its own. A cut of a diskless full sync is never shared: it
-//! goes at the network's speed, and a slow disk must not hold it.
+//! goes at the network's speed, and a slow disk must not hold it. For the same reason it comes first ([`urgent`]): no
+//! snapshot begins before it, and one that has long to go gives way, once, to begin again behind it.
 
 use crate::repl::pace::Pace;
 use crate::stand_in::StandIn;
@@ -28,11 +29,14 @@ use sluice_persistence::{Error, SaveOptions, SaveStats, save_cut};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How long who waits for the one cut there may be waits before it looks again.
 const CUT_RETRY: Duration = Duration::from_millis(5);
+
+/// A snapshot that is expected to end sooner is waited for by a diskless full sync.
+const WORTH_GIVING_WAY: Duration = Duration::from_secs(1);
 
 /// Who wants a file, and how.
 pub(crate) struct Party {
@@ -44,6 +48,8 @@ pub(crate) struct Party {
     pub(crate) for_replicas: bool,
     /// It may be written within `persistence-max-bandwidth`.
     pub(crate) paced: bool,
+    /// It can begin again later, where a diskless full sync needs the cut: see [`Failure::GaveWay`].
+    pub(crate) gives_way: bool,
     /// Whether nobody wants it any more.
     pub(crate) stop: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Whose death makes it fail.
@@ -58,6 +64,7 @@ impl Party {
             base: None,
             for_replicas: false,
             paced: true,
+            gives_way: false,
             stop: Arc::new(|| false),
             child: StandIn::none(),
         }
@@ -88,6 +95,8 @@ pub(crate) struct Written {
 pub(crate) enum Failure {
     /// Nobody wanted it any more.
     Stopped,
+    /// A diskless full sync needed the cut: whoever wants the file takes a seat again.
+    GaveWay,
     /// It could not be made.
     Failed(String),
 }
@@ -99,6 +108,8 @@ pub(crate) struct Snapshots {
     changed: Condvar,
     /// Cuts that served more than one party.
     shared: AtomicU64,
+    /// Diskless full syncs that wait for a cut.
+    urgent: AtomicUsize,
 }
 
 impl Snapshots {
@@ -131,6 +142,7 @@ struct Seat {
     is_base: bool,
     for_replicas: bool,
     paced: bool,
+    gives_way: bool,
     stop: Arc<dyn Fn() -> bool + Send + Sync>,
     child: StandIn,
     /// Taken when the cut begins.
@@ -143,6 +155,22 @@ struct Seat {
 struct News {
     begun: Option<Begun>,
     done: Option<Result<Written, Failure>>,
+}
+
+/// A diskless full sync waits for a cut: as long as this lives no snapshot begins, and one that can gives way.
+pub(crate) struct Urgent<'a>(&'a Server);
+
+/// Comes first.
+pub(crate) fn urgent(server: &Server) -> Urgent<'_> {
+    server.snapshots.urgent.fetch_add(1, Ordering::AcqRel);
+    Urgent(server)
+}
+
+impl Drop for Urgent<'_> {
+    fn drop(&mut self) {
+        self.0.snapshots.urgent.fetch_sub(1, Ordering::AcqRel);
+        self.0.snapshots.changed.notify_all();
+    }
 }
 
 /// Somebody is on the way to a seat: no cut begins without them. Dropped when they are seated, or will not come.
@@ -180,6 +208,7 @@ pub(crate) fn seat(server: &Arc<Server>, party: Party) -> Ticket {
         is_base: party.base.is_some(),
         for_replicas: party.for_replicas,
         paced: party.paced,
+        gives_way: party.gives_way,
         stop: party.stop,
         child: party.child,
         incr: Mutex::new(party.base.flatten()),
@@ -254,7 +283,8 @@ impl Line {
 
     /// Begins a cut for everybody who waits, if one can begin, and a thread that writes it.
     fn begin(&mut self, server: &Arc<Server>) {
-        if self.running.is_some() || self.waiting.is_empty() || self.holds > 0 {
+        let urgent = server.snapshots.urgent.load(Ordering::Acquire);
+        if self.running.is_some() || self.waiting.is_empty() || self.holds > 0 || urgent > 0 {
             return;
         }
         let rewrite = self.waiting.iter().find(|seat| seat.incr.lock().is_some()).cloned();
@@ -328,19 +358,47 @@ fn write(server: &Arc<Server>, cut: Cut) {
     };
     let storage = if paced { &server.paced_storage } else { &server.storage };
     let mut pace = if has_child { Pace::of_child(server) } else { Pace::new(server) };
+    let mut gave_way = false;
     let saved = save_cut(cut, storage, &path, &options, &mut |stats| {
         crate::persist::saving(server, stats);
         let over = || stopped() || killed_by().is_some();
-        pace.wait(stats.keys, over);
-        if over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        gave_way = gives_way(server, stats);
+        if !gave_way {
+            pace.wait(stats.keys, over);
+        }
+        if gave_way || over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     crate::persist::saving_ended(server);
     let saved = saved.map_err(|e| match (e, killed_by()) {
         (Error::Stopped, Some(signal)) => Failure::Failed(format!("terminated by signal {signal}")),
+        (Error::Stopped, None) if gave_way => Failure::GaveWay,
         (Error::Stopped, None) => Failure::Stopped,
         (e, _) => Failure::Failed(e.to_string()),
     });
     end(server, &saved.map(|stats| (path, stats)));
+}
+
+/// Whether the running snapshot ends for a diskless full sync: where all who share it can begin again, and it has long to
+/// go still.
+fn gives_way(server: &Server, stats: &SaveStats) -> bool {
+    if server.snapshots.urgent.load(Ordering::Acquire) == 0 {
+        return false;
+    }
+    let line = server.snapshots.line.lock();
+    let can = |seat: &Arc<Seat>| seat.gives_way && !seat.child.is_there();
+    if !line.running.as_ref().is_some_and(|running| running.seats.iter().all(can)) {
+        return false;
+    }
+    let left = stats.keys_total.saturating_sub(stats.keys) as f64 / stats.keys.max(1) as f64;
+    let gives = stats.elapsed.mul_f64(left.min(1e6)) > WORTH_GIVING_WAY;
+    if gives {
+        let (keys, total) = (stats.keys, stats.keys_total);
+        crate::log!(
+            Notice,
+            "The snapshot at {keys} of {total} keys gives way to a full sync, and begins again behind it"
+        );
+    }
+    gives
 }
 
 /// The snapshot is over: everybody gets their file and is told. The next cut begins only then, so that no other file has

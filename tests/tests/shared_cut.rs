@@ -99,3 +99,76 @@ fn a_snapshot_and_a_rewrite_due_together_are_one_file_with_two_names() {
     plain.say("SET after both");
     assert_eq!(plain.digest(), digest);
 }
+
+/// A server with so much data that a paced snapshot of it has seconds to go.
+fn slow_server(options: &str) -> Server {
+    let server =
+        Server::sluice(&format!("--save '' --repl-transport socket --repl-diskless-sync-delay 0 {options}"));
+    let mut c = server.client();
+    c.pipeline(&every_encoding());
+    bulk(&mut c, 16_000, 1000);
+    assert_eq!(server.say("CONFIG SET persistence-max-bandwidth 2mb").text(), "OK");
+    server
+}
+
+#[test]
+fn a_snapshot_gives_way_to_a_diskless_full_sync_and_begins_again() {
+    for load in ["disabled", "swapdb"] {
+        let primary = slow_server("");
+        primary.say("BGSAVE");
+        let replica = Server::sluice(&format!("--repl-diskless-load {load}"));
+        replica.follow(&primary);
+        replica.link_up();
+        assert_eq!(
+            primary.number("persistence", "rdb_bgsave_in_progress"),
+            1,
+            "it did not wait for the snapshot"
+        );
+        primary.logged("gives way to a full sync");
+        // A second one finds a snapshot that has given way already, and waits.
+        primary.say("SET later 1");
+        let second = Server::sluice(&format!("--repl-diskless-load {load}"));
+        second.follow(&primary);
+        go_on(&primary);
+        second.link_up();
+        primary.reports("persistence", "rdb_bgsave_in_progress", "0");
+        assert_eq!(primary.info("persistence", "rdb_last_bgsave_status").as_deref(), Some("ok"));
+        assert_eq!(primary.number("persistence", "rdb_saves"), 1);
+        replica.same_as(&primary);
+        second.same_as(&primary);
+        let (digest, dir) = (primary.digest(), primary.dir().clone());
+        primary.kill();
+        // The snapshot may be of before SET.
+        let again = Start::new(Program::Sluice, "--save ''").dir(&dir).up();
+        again.say("SET later 1");
+        assert_eq!(again.digest(), digest);
+    }
+}
+
+#[test]
+fn a_rewrite_gives_way_too_and_no_write_is_lost_between_its_cuts() {
+    let primary = slow_server("--appendonly yes --auto-aof-rewrite-percentage 0");
+    primary.say("BGREWRITEAOF");
+    let busy = Busy::on(&primary);
+    busy.goes_on(100);
+    let replica = Server::sluice("--repl-diskless-load swapdb");
+    replica.follow(&primary);
+    replica.link_up();
+    assert_eq!(
+        primary.number("persistence", "aof_rewrite_in_progress"),
+        1,
+        "it did not wait for the rewrite"
+    );
+    primary.logged("gives way to a full sync");
+    busy.goes_on(100);
+    go_on(&primary);
+    primary.reports("persistence", "aof_rewrite_in_progress", "0");
+    assert_eq!(primary.info("persistence", "aof_last_bgrewrite_status").as_deref(), Some("ok"));
+    busy.goes_on(100);
+    busy.stop();
+    replica.same_as(&primary);
+    let (digest, dir) = (primary.digest(), primary.dir().clone());
+    primary.kill();
+    let again = Start::new(Program::Sluice, "--appendonly yes --save ''").dir(&dir).up();
+    assert_eq!(again.digest(), digest);
+}

@@ -53,6 +53,8 @@ pub(super) struct Rewriting {
 enum Failure {
     /// It was told to stop.
     Stopped,
+    /// A full sync needed the cut.
+    GaveWay,
     Failed(String),
 }
 
@@ -231,7 +233,9 @@ fn run(server: &Arc<Server>, hold: Option<Hold>, child: StandIn) {
         }
         Err(failure) => {
             match failure {
-                Failure::Stopped => crate::log!(Warning, "Background AOF rewrite was stopped"),
+                Failure::Stopped | Failure::GaveWay => {
+                    crate::log!(Warning, "Background AOF rewrite was stopped");
+                }
                 Failure::Failed(why) => {
                     f.rewrite_failed.store(true, Ordering::Relaxed);
                     f.failures.fetch_add(1, Ordering::Relaxed);
@@ -286,7 +290,16 @@ fn rewrite(server: &Arc<Server>, hold: Option<Hold>, child: StandIn) -> Result<(
     let name = aof.manifest.lock().next_base_name(&place.filename, rdb);
     let path = place.dir.join(Path::new(&*String::from_utf8_lossy(&name)));
     let (offset, stats) = if rdb {
-        write_rdb(server, file, &path, hold, child)?
+        // Without a file to go on from yet, what is gathered would have to be thrown away with the cut.
+        let gives_way = mode == Mode::On;
+        match write_rdb(server, file, &path, hold, child, gives_way) {
+            // The log of the cut that was given up is whole in its file; from the next cut on it goes into one more.
+            Err(Failure::GaveWay) => {
+                let file = next_file(server, &place, mode)?;
+                write_rdb(server, file, &path, None, StandIn::none(), false)?
+            }
+            written => written?,
+        }
     } else {
         drop(hold);
         write_commands(server, file, &path, config.aof_timestamp_enabled, &child)?
@@ -378,10 +391,12 @@ fn write_rdb(
     path: &Path,
     hold: Option<Hold>,
     child: StandIn,
+    gives_way: bool,
 ) -> Result<(u64, SaveStats), Failure> {
     let owner = server.clone();
     let party = Party {
         base: Some(file),
+        gives_way,
         stop: Arc::new(move || owner.aof.rewriting.stop.load(Ordering::Acquire)),
         child,
         ..Party::new(path.to_owned())
@@ -391,6 +406,7 @@ fn write_rdb(
     drop(hold);
     let written = ticket.wait(|begun| offset = begun.offset).map_err(|e| match e {
         snapshot::Failure::Stopped => Failure::Stopped,
+        snapshot::Failure::GaveWay => Failure::GaveWay,
         snapshot::Failure::Failed(e) => {
             Failure::Failed(format!("Write error writing append only file on disk: {e}"))
         }

@@ -82,8 +82,9 @@ pub(crate) fn kick(server: &Arc<Server>) {
     }
 }
 
-/// Waits for the one cut there may be, then begins it.
+/// Waits for the one cut there may be, before all others who do, then begins it.
 fn begin_cut(server: &Server) -> Cut {
+    let _urgent = snapshot::urgent(server);
     server.engine.log().activate();
     loop {
         match server.engine.begin_cut() {
@@ -436,7 +437,7 @@ impl Sync<'_> {
         let all: Vec<u64> = batch.replicas.iter().copied().chain(guests.iter().copied()).collect();
         let given_up = matches!(saved, Err(Failure::Stopped)) || (saved.is_err() && self.control.stopped());
         let saved = saved.map_err(|e| match e {
-            Failure::Stopped => "stopped".to_owned(),
+            Failure::Stopped | Failure::GaveWay => "stopped".to_owned(),
             Failure::Failed(why) => why,
         });
         let new = saved.as_ref().is_ok_and(|written| written.new);
