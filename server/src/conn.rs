@@ -42,6 +42,7 @@ pub(crate) struct Conn {
     pub(crate) reply_skip: u8,
     /// The batch being run holds a write.
     wrote: bool,
+    membership: crate::aof::Membership,
     pub(crate) peer: Option<sluice_transport::primary::ReplicaPeer>,
 }
 
@@ -79,6 +80,7 @@ pub(crate) async fn serve(server: Arc<Server>, stream: Arc<TcpStream>, client: A
         reply_off: false,
         reply_skip: 0,
         wrote: false,
+        membership: crate::aof::Membership::default(),
         peer: None,
     };
     let _ = conn.run(&stream).await;
@@ -137,7 +139,7 @@ impl Conn {
                 self.publish(&input, &out);
                 let wrote = std::mem::take(&mut self.wrote);
                 if let Some(hold) = self.server.aof.hold(self.server.engine.log(), wrote) {
-                    crate::aof::wait(&self.server, hold).await;
+                    crate::aof::wait(&self.server, hold, &mut self.membership).await;
                 }
                 if !out.is_empty() {
                     self.server.stats.net_output_bytes.add(out.len() as u64);

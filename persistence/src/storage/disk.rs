@@ -3,7 +3,7 @@
 //! `unsafe` is needed for the mapping: its bytes change, or vanish with SIGBUS, if another process rewrites
 //! or cuts the file while it is mapped. Files appear by rename and are never rewritten in place here, so
 //! only an operator who edits the data folder of a running server could do that; Redis' own tools that
-//! map or read such files make the same assumption. `sync_file_range` has no safe wrapper in std.
+//! map or read such files make the same assumption. `sync_file_range` and `fallocate` have no safe wrapper in std.
 
 #![allow(unsafe_code)]
 
@@ -128,6 +128,15 @@ impl FileWriter for DiskWriter {
             libc::sync_file_range(self.file.as_raw_fd(), from, len, libc::SYNC_FILE_RANGE_WRITE);
         }
         Ok(())
+    }
+
+    fn reserve(&mut self, bytes: u64) {
+        #[cfg(target_os = "linux")]
+        // SAFETY: takes a descriptor this struct owns and plain integers; touches no memory of ours.
+        unsafe {
+            let (from, len) = (self.position as libc::off_t, bytes as libc::off_t);
+            libc::fallocate(self.file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, from, len);
+        }
     }
 
     fn position(&self) -> u64 {

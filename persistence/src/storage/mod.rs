@@ -78,6 +78,9 @@ pub trait FileWriter: Send {
     fn start_sync(&mut self) -> io::Result<()> {
         Ok(())
     }
+    /// Announces that `bytes` more will come, so that room may be found for them at once: a sync of a file that finds
+    /// room piece by piece writes twice as much. The length stays. A hint: where there is no room, the write says so.
+    fn reserve(&mut self, _bytes: u64) {}
     /// The file's length, which is where the next byte goes.
     fn position(&self) -> u64;
     /// The descriptor behind the file, where there is one.

@@ -152,6 +152,10 @@ impl FileWriter for ThrottledWriter {
         self.inner.sync()
     }
 
+    fn reserve(&mut self, bytes: u64) {
+        self.inner.reserve(bytes);
+    }
+
     fn position(&self) -> u64 {
         self.inner.position()
     }

@@ -1,15 +1,16 @@
 //! What replies wait for, so that what a client was told is where the policy says.
 //!
-//! Under `always` that is the disk: replies wait for the sync of the writer's thread, whoever wrote. Under `everysec`
-//! and `no` it is the kernel, which keeps what it was handed when the process is killed: a connection that wrote
-//! yields to the others of its worker, and the first to get its turn again writes for all of them, so that one write
-//! serves whoever had something to say, as one turn of an event loop would.
+//! Under `always` that is the disk: replies wait until the log is synced up to where it ended, whoever wrote. Under
+//! `everysec` and `no` it is the kernel, which keeps what it was handed when the process is killed. A connection that has to
+//! wait yields to the others of its worker, and the first to get its turn again writes (and syncs) for all
+//! of them, as one turn of an event loop would.
 //!
-//! A worker must not wait for a disk, though. While a sync or a background writer keeps it busy, or where a write took
-//! over [`SLOW_WRITE`] a while ago, the writer's thread writes and connections wait for it without blocking. And where the
-//! kernel lets it wait longer than `aof-write-wait`, replies go out without it until it comes back: the one window
-//! in which a kill loses what was acknowledged, up to [`QUEUE_LIMIT`] of log.
+//! A worker must not wait long for a disk, though. While a background writer keeps it busy, or after a write or sync
+//! that took long, the writer's thread does the work and connections wait for it without blocking. And without
+//! `always`, where the kernel lets a write wait longer than `aof-write-wait`, replies go out without it until it comes
+//! back: the one window in which a kill loses what was acknowledged, up to [`QUEUE_LIMIT`] of log.
 
+use super::group::Membership;
 use super::{Aof, QUEUE_LIMIT, progressed};
 use crate::state::Server;
 use sluice_engine::log::Log;
@@ -20,6 +21,9 @@ use std::time::{Duration, Instant};
 const SLOW_WRITE: Duration = Duration::from_millis(2);
 /// How long a slow write is remembered.
 const SLOW_MEMORY: Duration = Duration::from_secs(30);
+/// The same for syncs, which nobody expects to be quick: so many times as long as it took.
+const SLOW_SYNC: Duration = Duration::from_millis(5);
+const SLOW_SYNC_MEMORY: u32 = 10;
 /// How long a replica's link sleeps between two looks at the file's progress.
 const LINK_WAIT: Duration = Duration::from_micros(200);
 
@@ -97,21 +101,34 @@ impl Aof {
 }
 
 /// Waits for it, or brings it about.
-pub(crate) async fn wait(server: &Server, hold: Hold) {
+pub(crate) async fn wait(server: &Server, hold: Hold, member: &mut Membership) {
     let aof = &server.aof;
-    if let Hold::Acked(_) = hold {
-        aof.parked.fetch_add(1, Ordering::AcqRel);
-        return until_reached(aof, hold).await;
+    let syncs = matches!(hold, Hold::Acked(_));
+    if syncs {
+        aof.group.join(member);
     }
-    // The others of this worker that have something to run do so first: one write serves all.
+    // The others of this worker that have something to run do so first: one turn serves all.
     tokio::task::yield_now().await;
     if aof.is_reached(hold) {
         return;
     }
-    if may_write_here(server) && write_here(server) && aof.is_reached(hold) {
-        return;
+    if !may_work_here(server) {
+        aof.wake();
+    } else if let Some(mut lead) = aof.group.lead(&aof.wake) {
+        if syncs {
+            gather(aof, hold).await;
+        }
+        if !aof.is_reached(hold) {
+            work_here(server);
+        }
+        lead.done = aof.is_reached(hold);
+        if lead.done {
+            return;
+        }
     }
-    aof.wake();
+    if syncs {
+        return until_reached(aof, hold).await;
+    }
     let most = Duration::from_millis(server.config.load().aof_write_wait);
     if tokio::time::timeout(most, until_reached(aof, hold)).await.is_err() {
         aof.pace.overdue.store(true, Ordering::Release);
@@ -132,38 +149,54 @@ async fn until_reached(aof: &Aof, hold: Hold) {
     }
 }
 
-/// Is the disk one that a write to the kernel's memory will not wait for?
-fn may_write_here(server: &Server) -> bool {
+/// Lets connections run that are expected to have something for the same sync.
+async fn gather(aof: &Aof, hold: Hold) {
+    let began = Instant::now();
+    while aof.group.is_short() && began.elapsed() < aof.group.patience() && !aof.is_reached(hold) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Is the disk one that does not keep a worker for long?
+fn may_work_here(server: &Server) -> bool {
     let aof = &server.aof;
     aof.figures.syncs_pending.load(Ordering::Acquire) == 0
         && !server.writes_in_background()
         && server.clock() >= aof.pace.slow_until.load(Ordering::Acquire)
 }
 
-/// Writes what there is of the log on this thread. False where that was another's turn.
-fn write_here(server: &Server) -> bool {
+/// Writes what there is of the log on this thread, and syncs it under `always`. Does nothing where that is
+/// another's turn.
+fn work_here(server: &Server) {
     let aof = &server.aof;
-    let Some(mut writer) = aof.writer.try_lock() else { return false };
-    let Some(w) = &mut *writer else { return true };
+    let Some(mut writer) = aof.writer.try_lock() else { return };
+    let Some(w) = &mut *writer else { return };
+    let always = aof.is_always();
+    let served = if always { aof.group.close() } else { 0 };
     let began = Instant::now();
-    w.write_for_worker(server);
+    w.serve_worker(server);
+    let took = began.elapsed();
     drop(writer);
-    if began.elapsed() > SLOW_WRITE {
-        let until = server.clock() + SLOW_MEMORY.as_millis() as u64;
-        aof.pace.slow_until.store(until, Ordering::Release);
+    if served > 0 {
+        aof.group.synced(took);
+    }
+    let memory = match always {
+        true if took > SLOW_SYNC => took * SLOW_SYNC_MEMORY,
+        false if took > SLOW_WRITE => SLOW_MEMORY,
+        _ => Duration::ZERO,
+    };
+    if !memory.is_zero() {
+        aof.pace.slow_until.store(server.clock() + memory.as_millis() as u64, Ordering::Release);
     }
     progressed(server);
-    true
 }
 
 /// On a replica: the link's turn to write, and to wait as connections do, where the file lags too far behind the
 /// primary's stream, or where `always` says that what is acknowledged is durable.
 pub(crate) fn wait_on_link(server: &Server, stopped: &dyn Fn() -> bool) {
     let (aof, log) = (&server.aof, server.engine.log());
-    if let Some(Hold::Written(_)) = aof.hold(log, true)
-        && may_write_here(server)
-    {
-        write_here(server);
+    if aof.hold(log, true).is_some() && may_work_here(server) {
+        work_here(server);
     }
     // Also while the disk fails: the primary's stream is not refused as clients are, so it has to wait.
     while !stopped() && (matches!(aof.hold(log, true), Some(Hold::Acked(_))) || aof.queued(log) > QUEUE_LIMIT)

@@ -9,6 +9,7 @@
 //!
 //! - `writer`: reads the log and writes it, with the three policies of `appendfsync`; and its thread;
 //! - `hold`: what replies wait for, and who writes when;
+//! - `group`: how many one sync of `always` should serve;
 //! - `rewrite`: BGREWRITEAOF, from a cut, on a thread of its own; also how `appendonly yes` begins;
 //! - `start`: loading and opening at the start, and DEBUG LOADAOF;
 //! - `wait`: WAITAOF.
@@ -20,12 +21,14 @@
 //! writer's reader: with more than [`QUEUE_LIMIT`] of it unwritten, connections that wrote wait whatever happens,
 //! reads go on.
 
+mod group;
 mod hold;
 mod rewrite;
 mod start;
 mod wait;
 mod writer;
 
+pub(crate) use group::Membership;
 pub(crate) use hold::{wait, wait_on_link};
 pub(crate) use rewrite::{Answer, begin_cut, collect_history, cron, request};
 pub(crate) use start::{begin_service, load_at_start, reload};
@@ -73,8 +76,7 @@ pub(crate) struct Aof {
     synced: AtomicU64,
     acked: AtomicU64,
     progressed: Notify,
-    /// Connections that began to wait since the last sync began.
-    parked: AtomicU64,
+    group: group::Group,
     pace: hold::Pace,
     wake: writer::Wake,
     syncs: writer::Syncs,
@@ -123,7 +125,7 @@ impl Default for Aof {
             synced: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             progressed: Notify::new(),
-            parked: AtomicU64::new(0),
+            group: group::Group::default(),
             pace: hold::Pace::default(),
             wake: writer::Wake::default(),
             syncs: writer::Syncs::default(),
@@ -305,11 +307,15 @@ pub(crate) fn resume(server: &Arc<Server>) {
     }
 }
 
-/// Writes, and where told syncs, all of the log there is now. True if that succeeded, or there is no file.
+/// Writes, and where told syncs, all of the log there is now; the file then takes no more room than it needs. True if that succeeded, or there is no file.
 pub(crate) fn flush(server: &Server, sync: bool) -> bool {
     let mut writer = server.aof.writer.lock();
     let Some(w) = &mut *writer else { return true };
     let done = w.drain(server).and_then(|()| if sync { w.sync(server) } else { Ok(()) });
+    if sync && done.is_ok() {
+        // A file that is a little longer than it need be is as good.
+        let _ = w.last_file().finish();
+    }
     drop(writer);
     progressed(server);
     match done {

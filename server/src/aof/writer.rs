@@ -5,12 +5,13 @@
 //! a rewrite that holds it can begin its cut and say "from this offset on, into that file" with nothing in between.
 //!
 //! Policies: `always` writes and syncs in one go, as often as there is something; the syncs gather by
-//! themselves, because everything appended during one waits for the next. Under `everysec` and `no` the thread writes
-//! what no worker did (see `hold`). `everysec` leaves the sync to the second
+//! themselves, because everything appended during one waits for the next. The thread does what no worker does (see
+//! `hold`). `everysec` leaves the sync to the second
 //! thread, so that a slow one delays neither writes nor replies; if one takes over [`SLOW_SYNC`] the delay is counted.
 //! `no` never syncs, except a file that is complete: one that others follow must not be torn.
 
-use super::{Aof, progressed, update_gate};
+use super::group::Group;
+use super::{progressed, update_gate};
 use crate::config::{Fsync, os_reason};
 use crate::repl::commands::GETACK;
 use crate::state::Server;
@@ -37,46 +38,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Time between two lines of the log about it.
 const ERROR_LOG_PERIOD: Duration = Duration::from_secs(30);
 
-/// A sync that takes longer than this for each connection it could serve is worth waiting for more of them.
-const GATHER_EACH: Duration = Duration::from_micros(10);
-/// How often the thread looks whether they have come.
+/// How often the thread looks whether those it waits for have come.
 const GATHER_LOOK: Duration = Duration::from_micros(50);
-
-/// Group commit under `always`. A sync serves whoever waits when it begins. Those it lets go come back with their next
-/// write within moments, so where syncs are slow it pays to wait for them: one sync then serves all, instead of two
-/// that serve halves in turn. Where syncs are quick the halves overlap with the work of the others, which is better.
-#[derive(Default)]
-struct Group {
-    /// Connections the last sync served, and those that came while it ran.
-    expected: u64,
-    /// How long it took.
-    took: Duration,
-}
-
-impl Group {
-    /// Waits for as many as came the last time, for half of what a sync takes at the most.
-    fn gather(&self, aof: &Aof) {
-        if self.took < GATHER_EACH * u32::try_from(self.expected).unwrap_or(u32::MAX) {
-            return;
-        }
-        let began = Instant::now();
-        while aof.parked.load(Ordering::Acquire) < self.expected && began.elapsed() < self.took / 2 {
-            std::thread::park_timeout(GATHER_LOOK);
-        }
-    }
-
-    /// A turn of the writer, with its sync.
-    fn serve(&mut self, aof: &Aof, turn: impl FnOnce() -> Option<Next>) -> Option<Next> {
-        let served = aof.parked.swap(0, Ordering::AcqRel);
-        let began = Instant::now();
-        let next = turn();
-        if served > 0 {
-            self.took = began.elapsed();
-            self.expected = served + aof.parked.load(Ordering::Acquire);
-        }
-        next
-    }
-}
 
 /// Wakes the writer's thread.
 #[derive(Default)]
@@ -235,6 +198,9 @@ impl Writer {
             if timestamps {
                 self.annotate()?;
             }
+            if aof.is_always() {
+                self.file.reserve(self.pending.len());
+            }
             self.file.write(&self.pending)?;
             self.pending = Bytes::new();
             aof.figures.size.fetch_add(self.file.len() - before, Ordering::Relaxed);
@@ -254,6 +220,7 @@ impl Writer {
     /// Ends this file and goes on with the next. One that others follow has to be whole, so it is synced.
     fn complete_file(&mut self, server: &Server) -> io::Result<()> {
         self.sync(server)?;
+        self.file.finish()?;
         if let Some(next) = self.next.pop_front() {
             self.take_up(next);
         }
@@ -289,10 +256,27 @@ impl Writer {
         }
     }
 
-    /// A worker's turn: writes, and has the thread sync where that is due.
-    pub(super) fn write_for_worker(&mut self, server: &Server) {
-        if self.write_log(server) && server.config.load().appendfsync == Fsync::Everysec {
-            self.sync_every_second(server);
+    /// A worker's turn: writes, and syncs, or has that done where it is due.
+    pub(super) fn serve_worker(&mut self, server: &Server) {
+        if !self.write_log(server) {
+            return;
+        }
+        match server.config.load().appendfsync {
+            Fsync::Always => self.sync_or_end(server),
+            Fsync::Everysec => drop(self.sync_every_second(server)),
+            Fsync::No => {}
+        }
+    }
+
+    /// Syncs; where that fails under `always`, the server cannot keep its promise.
+    fn sync_or_end(&mut self, server: &Server) {
+        if let Err(e) = self.sync(server) {
+            crate::log!(
+                Warning,
+                "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. Exiting...",
+                os_reason(&e)
+            );
+            std::process::exit(1);
         }
     }
 
@@ -310,14 +294,7 @@ impl Writer {
                 Next::Sleep(Some(SYNC_PERIOD))
             }
             Fsync::Always => {
-                if let Err(e) = self.sync(server) {
-                    crate::log!(
-                        Warning,
-                        "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. Exiting...",
-                        os_reason(&e)
-                    );
-                    std::process::exit(1);
-                }
+                self.sync_or_end(server);
                 Next::Sleep(None)
             }
             Fsync::Everysec => self.sync_every_second(server),
@@ -445,29 +422,30 @@ pub(super) fn start_threads(server: &Arc<Server>) -> Result<(), String> {
 
 fn run(server: &Server) {
     crate::os::short_turns();
-    let log = server.engine.log();
-    let mut group = Group::default();
     loop {
         if server.aof.is_always() {
-            group.gather(&server.aof);
+            gather(&server.aof.group);
         }
-        let next = group.serve(&server.aof, || server.aof.writer.lock().as_mut().map(|w| w.turn(server)));
+        let served = server.aof.group.close();
+        let began = Instant::now();
+        let next = server.aof.writer.lock().as_mut().map(|w| w.turn(server));
+        if served > 0 {
+            server.aof.group.synced(began.elapsed());
+        }
         match next {
             None => std::thread::park(),
             Some(Next::Rest(time)) => std::thread::sleep(time),
-            Some(Next::Sleep(time)) => {
-                if server.aof.is_always() {
-                    log.want_wake();
-                    if log.end() > server.aof.written.load(Ordering::Acquire) {
-                        continue;
-                    }
-                }
-                match time {
-                    Some(time) => std::thread::park_timeout(time),
-                    None => std::thread::park(),
-                }
-            }
+            Some(Next::Sleep(Some(time))) => std::thread::park_timeout(time),
+            Some(Next::Sleep(None)) => std::thread::park(),
         }
+    }
+}
+
+/// Waits for those who are expected.
+fn gather(group: &Group) {
+    let began = Instant::now();
+    while group.is_short() && began.elapsed() < group.patience() {
+        std::thread::park_timeout(GATHER_LOOK);
     }
 }
 
