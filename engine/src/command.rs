@@ -37,7 +37,7 @@ bitflags::bitflags! {
         const FAST = 1 << 11;
         /// Allowed before authentication.
         const NO_AUTH = 1 << 12;
-        /// May replicate although it is no write.
+        /// May replicate although it is no write (COMMAND INFO hides it, as Redis does).
         const MAY_REPLICATE = 1 << 13;
         /// Not inside MULTI.
         const NO_MULTI = 1 << 14;
@@ -62,9 +62,12 @@ impl Flags {
     /// A constant-time write that takes memory.
     pub const WRITE_OOM_FAST: Flags = Flags::WRITE_OOM.union(Flags::FAST);
 
+    /// What may end up in the log.
+    pub const LOGGED: Flags = Flags::WRITE.union(Flags::MAY_REPLICATE);
+
     /// The names COMMAND INFO prints, in Redis' order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        const NAMES: [(Flags, &str); 18] = [
+        const NAMES: [(Flags, &str); 17] = [
             (Flags::WRITE, "write"),
             (Flags::READONLY, "readonly"),
             (Flags::DENYOOM, "denyoom"),
@@ -78,7 +81,6 @@ impl Flags {
             (Flags::SKIP_SLOWLOG, "skip_slowlog"),
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
-            (Flags::MAY_REPLICATE, "may_replicate"),
             (Flags::NO_MULTI, "no_multi"),
             (Flags::MOVABLEKEYS, "movablekeys"),
             (Flags::ALLOW_BUSY, "allow_busy"),
@@ -169,6 +171,13 @@ impl CmdError {
     pub const NO_KEY: CmdError = CmdError(Cow::Borrowed("ERR no such key"));
     /// `ERR index out of range`
     pub const INDEX: CmdError = CmdError(Cow::Borrowed("ERR index out of range"));
+
+    /// `WRONGTYPE ...`, of a string that is no HyperLogLog.
+    pub const NO_HYPERLOGLOG: CmdError =
+        CmdError(Cow::Borrowed("WRONGTYPE Key is not a valid HyperLogLog string value."));
+    /// `INVALIDOBJ ...`, of a HyperLogLog whose registers are damaged.
+    pub const CORRUPT_HYPERLOGLOG: CmdError =
+        CmdError(Cow::Borrowed("INVALIDOBJ Corrupted HLL object detected"));
 
     /// A fixed text.
     pub const fn text(s: &'static str) -> CmdError {

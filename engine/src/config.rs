@@ -17,6 +17,8 @@ pub struct Limits {
     pub zset_max_listpack_entries: AtomicUsize,
     /// `zset-max-listpack-value`, in bytes
     pub zset_max_listpack_value: AtomicUsize,
+    /// `hll-sparse-max-bytes`: longest sparse HyperLogLog, header included
+    pub hll_sparse_max_bytes: AtomicUsize,
     /// `proto-max-bulk-len`: longest string, in bytes
     pub max_string: AtomicUsize,
 }
@@ -31,6 +33,7 @@ impl Default for Limits {
             set_max_intset_entries: AtomicUsize::new(512),
             zset_max_listpack_entries: AtomicUsize::new(128),
             zset_max_listpack_value: AtomicUsize::new(64),
+            hll_sparse_max_bytes: AtomicUsize::new(3000),
             max_string: AtomicUsize::new(512 << 20),
         }
     }
@@ -54,6 +57,7 @@ impl Limits {
             (&self.set_max_intset_entries, &other.set_max_intset_entries),
             (&self.zset_max_listpack_entries, &other.zset_max_listpack_entries),
             (&self.zset_max_listpack_value, &other.zset_max_listpack_value),
+            (&self.hll_sparse_max_bytes, &other.hll_sparse_max_bytes),
             (&self.max_string, &other.max_string),
         ];
         for (to, from) in pairs {
@@ -76,6 +80,11 @@ impl Limits {
             entries: self.zset_max_listpack_entries.load(Ordering::Relaxed),
             value: self.zset_max_listpack_value.load(Ordering::Relaxed),
         }
+    }
+
+    /// The sparse HyperLogLog's limit in bytes.
+    pub fn hll_sparse(&self) -> usize {
+        self.hll_sparse_max_bytes.load(Ordering::Relaxed)
     }
 
     /// The list node's limit.

@@ -506,7 +506,8 @@ impl Engine {
         let mut cx = self.context(&mut s.fx, held, db, from_primary, now, out, resp3);
         cx.keys.may_block = may_block;
         let result = f(&mut cx, req.args);
-        if cx.keys.replica && !from_primary && cx.keys.fx.dirty > 0 {
+        let wrote = row.command.flags.contains(Flags::WRITE) && cx.keys.fx.dirty > 0;
+        if cx.keys.replica && !from_primary && wrote {
             self.inner.own_expiries.note(&mut cx, |f| row.command.keys.each(req.args, f), req.args);
         }
         cx.keys.remove_doomed();
@@ -881,7 +882,8 @@ impl Engine {
                 Ok(())
             }
         };
-        if cx.keys.replica && !s.from_primary && cx.keys.fx.dirty > 0 {
+        let wrote = row.command.flags.contains(Flags::WRITE) && cx.keys.fx.dirty > 0;
+        if cx.keys.replica && !s.from_primary && wrote {
             self.inner.own_expiries.note(cx, |f| row.command.keys.each(args, f), args);
         }
         if cx.keys.fx.dirty > 0 {

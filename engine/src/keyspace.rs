@@ -731,6 +731,18 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// May a read change a key beside (PFCOUNT keeps its estimate)? Not where that would add a pre-image to a cut whose
+    /// queue is full: a write would wait, and reads never do.
+    pub(crate) fn may_change_beside(&mut self, key: &[u8]) -> bool {
+        let full = || self.inner.cut.lock().as_ref().is_some_and(|cut| cut.is_full());
+        if !self.inner.cut_active.load(Ordering::Relaxed) || !full() {
+            return true;
+        }
+        let h = hash(key);
+        let index = self.inner.shard_of(h);
+        !self.held.unvisited(index, self.db, h, key)
+    }
+
     // ---- exclusive access (commands that run with `Run::All`) ----
 
     /// Calls `f` with the table of each shard for one database, in shard order.

@@ -91,9 +91,9 @@ impl Session {
         self.transaction.as_ref().map_or(-1, |t| t.queued.len() as i64)
     }
 
-    /// Has MULTI queued a command that writes?
+    /// Has MULTI queued a command that may log something?
     pub fn queued_a_write(&self) -> bool {
-        let writes = |q: &Queued| q.command.flags.contains(crate::command::Flags::WRITE);
+        let writes = |q: &Queued| q.command.flags.intersects(crate::command::Flags::LOGGED);
         self.transaction.as_ref().is_some_and(|t| t.queued.iter().any(writes))
     }
 

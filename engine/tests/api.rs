@@ -124,6 +124,8 @@ fn a_write_waits_for_room_in_the_queue_of_a_cut() {
     for n in 0..50 {
         engine.db(0).set(format!("k{n}"), [b'x'; 100]).unwrap();
     }
+    engine.db(0).pfadd("h", &["a", "b"]).unwrap();
+    let kept = || engine.db(0).get("h").unwrap().unwrap()[15] == 0;
     let mut cut = engine.begin_cut().unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -138,11 +140,15 @@ fn a_write_waits_for_room_in_the_queue_of_a_cut() {
         }
         assert!(!done.load(Ordering::Acquire), "the writer waits");
         assert_eq!(engine.db(0).get("k49").unwrap().unwrap().len(), 100, "readers do not");
+        assert_eq!(engine.db(0).pfcount(&["h"]), Ok(2), "nor does a count");
+        assert!(!kept(), "it adds nothing to the queue");
         engine.db(0).set("fresh", "x").unwrap();
         let mut count = Count::default();
         while cut.step(&mut count, 1 << 20) == Step::More {}
-        assert_eq!(count.0, 50);
+        assert_eq!(count.0, 51);
     });
+    assert_eq!(engine.db(0).pfcount(&["h"]), Ok(2));
+    assert!(kept());
     assert!(done.load(Ordering::Acquire));
     assert!(cut.preimage_peak() < 1_500);
 }

@@ -311,7 +311,7 @@ impl Conn {
         if gate & gate::PAUSED != 0 && self.is_paused(row.command) {
             return Flow::Paused;
         }
-        self.wrote |= row.command.flags.contains(Flags::WRITE) || self.session.in_multi();
+        self.wrote |= row.command.flags.intersects(Flags::LOGGED) || self.session.in_multi();
         self.client.last_command.store(row.id, Ordering::Relaxed);
         // A subcommand that cannot run is refused when it is queued, so that EXEC refuses the whole.
         if self.session.in_multi()
@@ -494,7 +494,7 @@ impl Conn {
             None => false,
             Some(Mode::All) => true,
             Some(Mode::Write) => {
-                c.flags.contains(Flags::WRITE) || c.name == "exec" && self.session.queued_a_write()
+                c.flags.intersects(Flags::LOGGED) || c.name == "exec" && self.session.queued_a_write()
             }
         }
     }

@@ -128,6 +128,7 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
             "set-max-intset-entries",
             "zset-max-listpack-entries",
             "zset-max-listpack-value",
+            "hll-sparse-max-bytes",
             "proto-max-bulk-len",
             "cut-preimage-limit",
             "repl-backlog-size",
@@ -140,6 +141,7 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
             l.set_max_intset_entries.store(c.set_max_intset_entries, Ordering::Relaxed);
             l.zset_max_listpack_entries.store(c.zset_max_listpack_entries, Ordering::Relaxed);
             l.zset_max_listpack_value.store(c.zset_max_listpack_value, Ordering::Relaxed);
+            l.hll_sparse_max_bytes.store(c.hll_sparse_max_bytes, Ordering::Relaxed);
             l.max_string.store(c.proto_max_bulk_len as usize, Ordering::Relaxed);
             engine.set_preimage_limit(c.cut_preimage_limit as usize);
             engine.log().set_backlog_size(c.repl_backlog_size as usize);

@@ -38,6 +38,7 @@ fn word(template: &str, r: &mut Random) -> Vec<u8> {
         "KH" => format!("h{}", r.below(4)).into(),
         "KT" => format!("s{}", r.below(4)).into(),
         "KZ" => format!("z{}", r.below(4)).into(),
+        "KP" => format!("p{}", r.below(3)).into(),
         // All of one score: what BYLEX is defined for.
         "KQ" => format!("q{}", r.below(3)).into(),
         "M" => format!("m{}", r.below(12)).into(),
@@ -81,6 +82,7 @@ ZREMRANGEBYRANK KZ X X; ZREMRANGEBYSCORE KZ SC SC; ZREMRANGEBYLEX KQ LX LX; ZUNI
 ZINTERSTORE KZ 2 KZ KZ AGGREGATE MIN; ZINTERSTORE KZ 2 KZ KH; ZDIFFSTORE KZ 2 KZ KZ; ZINTER 2 KZ KZ WITHSCORES; ZUNION 2 KZ KT WITHSCORES; ZDIFF 2 KZ KZ; ZINTERCARD 2 KZ KZ LIMIT N
 ZUNION 0 KZ; ZUNION 3 KZ KZ; ZSCAN KZ 0 COUNT 1000; ZRANDMEMBER KZ 0; ECHO V; PING V; GET; NOSUCH a b; SWAPDB 0 1; SWAPDB 0 99; WAIT x 0; MULTI; MULTI; EXEC; EXEC; EXEC; DISCARD
 WATCH K; UNWATCH; SDIFF KT; LCS KS KN LEN; SCAN 0 COUNT x; SCAN abc; FLUSHDB BOGUS; SETEX KS 100; OBJECT; OBJECT ENCODING; LMPOP 1 KL LEFT; LMPOP 2 KL KL RIGHT COUNT N; ZMPOP 1 KZ MIN
+PFADD KP; PFADD KP V M N; PFADD KP M M M M; PFADD KL V; PFCOUNT KP; PFCOUNT K; PFCOUNT KP KP; PFMERGE KP KP KP; PFMERGE KP K; PFDEBUG DECODE KP; PFDEBUG TODENSE KP; GET KP; DEL KP
 ";
 
 /// Replies that are sets in arbitrary order are compared sorted.

@@ -10,6 +10,7 @@
 
 mod access;
 mod hashes;
+mod hyperloglogs;
 mod keys;
 mod lists;
 mod reply;
@@ -42,6 +43,9 @@ pub enum Error {
     /// A score is, or would become, not a number.
     #[error("the score is not a number")]
     NotANumber,
+    /// The string is no HyperLogLog, or a damaged one.
+    #[error("the string is no HyperLogLog, or a damaged one")]
+    NotHyperLogLog,
     /// There is no such key.
     #[error("there is no such key")]
     NoSuchKey,
@@ -61,11 +65,13 @@ pub enum Error {
 
 impl From<CmdError> for Error {
     fn from(e: CmdError) -> Error {
-        const KNOWN: [(CmdError, Error); 4] = [
+        const KNOWN: [(CmdError, Error); 6] = [
             (CmdError::WRONG_TYPE, Error::WrongType),
             (CmdError::NOT_INT, Error::NotInteger),
             (CmdError::NO_KEY, Error::NoSuchKey),
             (CmdError::INDEX, Error::IndexOutOfRange),
+            (CmdError::NO_HYPERLOGLOG, Error::NotHyperLogLog),
+            (CmdError::CORRUPT_HYPERLOGLOG, Error::NotHyperLogLog),
         ];
         match KNOWN.into_iter().find(|(known, _)| *known == e) {
             Some((_, error)) => error,
@@ -80,7 +86,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// One database of an engine, or of a transaction; cheap to make and to copy.
 ///
 /// Methods stand by type: [strings](#strings), [keys](#keys-of-any-type), [hashes](#hashes), [lists](#lists),
-/// [sets](#sets), [sorted sets](#sorted-sets).
+/// [sets](#sets), [sorted sets](#sorted-sets), [HyperLogLogs](#hyperloglogs).
 #[derive(Clone, Copy)]
 pub struct Db<'a> {
     engine: &'a Engine,

@@ -6,6 +6,7 @@ pub(crate) mod connection;
 #[cfg(test)]
 pub(crate) mod console;
 pub(crate) mod hash;
+pub(crate) mod hyperloglog;
 pub(crate) mod keys;
 pub(crate) mod lcs;
 pub(crate) mod list;
@@ -26,6 +27,7 @@ pub(crate) const ALL: &[&[Command]] = &[
     blocking::COMMANDS,
     connection::COMMANDS,
     hash::COMMANDS,
+    hyperloglog::COMMANDS,
     keys::COMMANDS,
     lcs::COMMANDS,
     list::COMMANDS,

@@ -1,9 +1,10 @@
 //! The collections: list, hash, set and sorted set, each with a compact encoding and a large one.
 //!
-//! Strings are not here: they live in the entry itself. A large hash, set or sorted set keeps its elements in a
+//! Strings are not here: they live in the entry itself (what a HyperLogLog keeps in one is in [`hyperloglog`]). A large hash, set or sorted set keeps its elements in a
 //! [`Table`] of its own, which is what lets a cut deliver it in slices (see the `cut` module).
 
 pub mod hash;
+pub mod hyperloglog;
 pub mod list;
 pub mod set;
 pub mod zset;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Keys of each family's own, and of all together.
 const KEYS: usize = 12;
-const POOLS: [&str; 6] = ["string", "list", "hash", "set", "zset", "any"];
+const POOLS: [&str; 7] = ["string", "hll", "list", "hash", "set", "zset", "any"];
 /// Fields and members come from this many, so that they meet.
 const ELEMENTS: usize = 3_000;
 /// Keys of the workload of strings.
@@ -202,7 +202,8 @@ impl Workload {
             };
         }
         match self.random.below(100) {
-            0..15 => self.string_command(),
+            0..12 => self.string_command(),
+            12..15 => self.hll_command(),
             15..35 => self.list_command(),
             35..52 => self.hash_command(),
             52..67 => self.set_command(),
@@ -226,6 +227,17 @@ impl Workload {
             9 => command!["MSET", key, self.text(20), self.key("string"), self.text(20)],
             10 => command!["GETEX", key, "PX", self.random.below(100) + 1],
             _ => command!["SETNX", key, self.text(3_000)],
+        }
+    }
+
+    fn hll_command(&mut self) -> Command {
+        let key = self.key("hll");
+        match self.random.below(8) {
+            0..3 => [command!["PFADD", key], self.elements(20)].concat(),
+            // A read that keeps its result in the key.
+            3..6 => command!["PFCOUNT", key],
+            6 => command!["PFMERGE", key, self.key("hll"), self.key("hll")],
+            _ => command!["PFDEBUG", "TODENSE", key],
         }
     }
 

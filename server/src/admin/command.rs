@@ -172,7 +172,12 @@ fn subcommand(of: &Command, sub: &Subcommand, out: &mut Reply<'_>) {
 
 /// What a command does to its keys, as far as its flags tell.
 fn key_flags(flags: Flags, out: &mut Reply<'_>) {
-    let words = if flags.contains(Flags::WRITE) { ["RW", "update"] } else { ["RO", "access"] };
+    let words = match flags {
+        _ if flags.contains(Flags::WRITE) => ["RW", "update"],
+        // A read that may change its key beside (PFCOUNT).
+        _ if flags.contains(Flags::MAY_REPLICATE) => ["RW", "access"],
+        _ => ["RO", "access"],
+    };
     simple_set(words.into_iter(), "", out);
 }
 

@@ -339,7 +339,7 @@ directives! {
         "zset-max-listpack-entries zset-max-ziplist-entries", Range(0, LONG), LIVE, Full;
     zset_max_listpack_value: usize = 64,
         "zset-max-listpack-value zset-max-ziplist-value", Bytes(0, LONG_BYTES), LIVE, Full;
-    hll_sparse_max_bytes: u64 = 3000, "hll-sparse-max-bytes", Bytes(0, LONG_BYTES), LIVE, Later;
+    hll_sparse_max_bytes: usize = 3000, "hll-sparse-max-bytes", Bytes(0, LONG_BYTES), LIVE, Full;
     stream_node_max_bytes: u64 = 4096, "stream-node-max-bytes", Bytes(0, LONG_BYTES), LIVE, Later;
     stream_node_max_entries: u64 = 100, "stream-node-max-entries", Range(0, LONG), LIVE, Later;
     lazyfree_lazy_eviction: bool = false, "lazyfree-lazy-eviction", Any, LIVE, Moot;

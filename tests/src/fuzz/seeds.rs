@@ -270,6 +270,16 @@ pub fn commands() -> Vec<Vec<u8>> {
         "APPEND s z",
         "GETDEL s",
     ]));
+    all.push(lines(&[
+        "PFADD h a b c",
+        "PFCOUNT h",
+        "SETRANGE h 17 x",
+        "PFADD h d",
+        "PFADD i 1 2 3",
+        "PFMERGE j i",
+        "PFCOUNT i j",
+        "PFDEBUG TODENSE j",
+    ]));
     all
 }
 
