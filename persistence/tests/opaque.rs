@@ -229,19 +229,22 @@ fn a_stream_that_is_not_put_together_right_is_refused_with_the_reason() {
     let mut groups = good();
     groups.groups[0].name = "12";
     let cases = [
-        (short_id, "a stream node's id is not 16 bytes"),
-        (twice, "a stream with two nodes of one id"),
-        (empty, "a stream of 3 entries without a node"),
-        (groups, "a stream with two consumer groups of one name"),
-        (good().group(|g| g.pending.push(2)), "a consumer group with an entry pending twice"),
-        (good().group(|g| g.pending.push(9)), "a consumer group with a pending entry that no consumer has"),
-        (good().group(|g| g.consumers[1].0 = "a"), "a consumer group with two consumers of one name"),
+        (short_id, "Stream node key entry is not the size of a stream ID"),
+        (twice, "Listpack re-added with existing key: a stream with two nodes of one id"),
+        (empty, "Stream length inconsistent with rax entries: 3 entries, no node"),
+        (groups, "Duplicated consumer group name"),
+        (good().group(|g| g.pending.push(2)), "Duplicated global PEL entry loading stream consumer group"),
+        (good().group(|g| g.pending.push(9)), "Stream CG PEL entry without consumer"),
+        (good().group(|g| g.consumers[1].0 = "a"), "Duplicate stream consumer detected"),
+        (good().group(|g| g.consumers[1].1 = vec![8]), "Consumer entry not found in group global PEL"),
         (
-            good().group(|g| g.consumers[1].1 = vec![8]),
-            "a consumer has an entry pending that its group has not",
+            good().group(|g| g.consumers[1].1 = vec![1]),
+            "Stream consumer PEL entry already has a consumer assigned",
         ),
-        (good().group(|g| g.consumers[1].1 = vec![1]), "an entry is pending with two consumers, or twice"),
-        (good().group(|g| g.consumers[1].1 = vec![2, 2]), "an entry is pending with two consumers, or twice"),
+        (
+            good().group(|g| g.consumers[1].1 = vec![2, 2]),
+            "Stream consumer PEL entry already has a consumer assigned",
+        ),
     ];
     for (stream, why) in cases {
         let said = refusal(stream.kind, &stream.value());

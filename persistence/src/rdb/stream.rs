@@ -16,6 +16,8 @@
 //! { flags, ms, seq, [fields, { name, value }...] or values..., how many items this entry has before this one }*
 //! ```
 //!
+//! Errors are in the words Redis logs them with, where it has any: operators and its test suite look for them.
+//!
 //! Sources: `rdbSaveObject`, `rdbLoadObject` and `rdb.h` of Redis 7.0 and 7.2, and the layout of a node in `t_stream.c`.
 
 use super::RdbError;
@@ -81,7 +83,9 @@ impl<S: Source> RdbDecoder<S> {
             masters.push(master);
         }
         if !masters.complete() {
-            return self.input.corrupt("a stream with two nodes of one id");
+            return self
+                .input
+                .corrupt("Listpack re-added with existing key: a stream with two nodes of one id");
         }
         drop(masters);
         let entries = self.input.length()?;
@@ -93,12 +97,14 @@ impl<S: Source> RdbDecoder<S> {
             self.input.length()?;
         }
         if entries > 0 && nodes == 0 {
-            return self.input.corrupt(format!("a stream of {entries} entries without a node"));
+            return self
+                .input
+                .corrupt(format!("Stream length inconsistent with rax entries: {entries} entries, no node"));
         }
         let mut names = HashSet::new();
         for _ in 0..self.input.length()? {
             if !names.insert(self.input.owned()?) {
-                return self.input.corrupt("a stream with two consumer groups of one name");
+                return self.input.corrupt("Duplicated consumer group name");
             }
             self.stream_group(kind)?;
         }
@@ -111,7 +117,7 @@ impl<S: Source> RdbDecoder<S> {
         let Ok(master) = Id::try_from(self.input.owned()?) else {
             return Err(RdbError::Corrupt {
                 offset: at,
-                reason: "a stream node's id is not 16 bytes".into(),
+                reason: "Stream node key entry is not the size of a stream ID".into(),
             });
         };
         let at = self.input.offset();
@@ -133,17 +139,17 @@ impl<S: Source> RdbDecoder<S> {
             self.input.length()?;
         }
         if !pending.complete() {
-            return self.input.corrupt("a consumer group with an entry pending twice");
+            return self.input.corrupt("Duplicated global PEL entry loading stream consumer group");
         }
         let mut names = HashSet::new();
         for _ in 0..self.input.length()? {
             if !names.insert(self.input.owned()?) {
-                return self.input.corrupt("a consumer group with two consumers of one name");
+                return self.input.corrupt("Duplicate stream consumer detected");
             }
             self.stream_consumer(kind, &mut pending)?;
         }
         if !pending.all_claimed() {
-            return self.input.corrupt("a consumer group with a pending entry that no consumer has");
+            return self.input.corrupt("Stream CG PEL entry without consumer");
         }
         Ok(())
     }
@@ -156,10 +162,10 @@ impl<S: Source> RdbDecoder<S> {
             match pending.claim(&id) {
                 Claim::Done => {}
                 Claim::Unknown => {
-                    return self.input.corrupt("a consumer has an entry pending that its group has not");
+                    return self.input.corrupt("Consumer entry not found in group global PEL");
                 }
                 Claim::Twice => {
-                    return self.input.corrupt("an entry is pending with two consumers, or twice");
+                    return self.input.corrupt("Stream consumer PEL entry already has a consumer assigned");
                 }
             }
         }
