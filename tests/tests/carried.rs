@@ -1,8 +1,10 @@
 //! Streams and modules' values, which this server carries: through files, full syncs, the append-only file and single
 //! payloads, between Sluice and a real redis-server, which judges what came back.
 
-use sluice_tests::data::{contents, same_contents, streams};
-use sluice_tests::{Client, Program, Reply, Server, Start, peers_here};
+use sluice_persistence::rdb::PayloadFooter;
+use sluice_persistence::rdb::length::put_raw_string;
+use sluice_tests::data::{Random, contents, same_contents, streams};
+use sluice_tests::{Busy, Client, Program, Reply, Server, Start, peers_here};
 
 fn redis_with_streams(options: &str) -> Server {
     let redis = Server::redis(options);
@@ -125,13 +127,15 @@ fn an_append_only_file_of_commands_makes_the_streams_again_for_both() {
     assert_eq!(described(&redis), info);
 }
 
-/// A value of module type `hellotype`, as DUMP gives it.
-fn module_payload() -> Vec<u8> {
+/// A value of module type `hellotype` with this text in it, as DUMP gives it.
+fn module_payload(text: &[u8]) -> Vec<u8> {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let digit = |c: u8| alphabet.iter().position(|d| *d == c).unwrap() as u64;
     let id = b"hellotype".iter().fold(0, |id, c| id << 6 | digit(*c)) << 10;
-    let mut payload = [&[7, 0x81], &id.to_be_bytes()[..], b"\x02\x02\x05\x02hi\x00"].concat();
-    let mut footer = sluice_persistence::rdb::PayloadFooter::default();
+    let mut payload = [&[7, 0x81], &id.to_be_bytes()[..], b"\x02\x02\x05"].concat();
+    put_raw_string(&mut payload, text);
+    payload.push(0);
+    let mut footer = PayloadFooter::default();
     footer.update(&payload);
     payload.extend(footer.finish());
     payload
@@ -143,7 +147,7 @@ fn a_modules_value_is_held_under_its_own_name_and_given_back() {
     replica.follow(&server);
     replica.link_up();
     let mut client = server.client();
-    assert_eq!(client.run(&[b"RESTORE", &b"m"[..], b"0", &module_payload()]).text(), "OK");
+    assert_eq!(client.run(&[b"RESTORE", &b"m"[..], b"0", &module_payload(b"hi")]).text(), "OK");
     assert_eq!(client.say("TYPE m").text(), "hellotype");
     assert_eq!(client.say("OBJECT ENCODING m").text(), "raw");
     assert!(client.say("MEMORY USAGE m").int() > 20);
@@ -153,10 +157,40 @@ fn a_modules_value_is_held_under_its_own_name_and_given_back() {
     );
     client.say("COPY m copy");
     client.say("DEBUG RELOAD");
-    assert_eq!(payload(&mut client, b"copy"), module_payload());
+    assert_eq!(payload(&mut client, b"copy"), module_payload(b"hi"));
     replica.caught_up(&server);
-    assert_eq!(payload(&mut replica.client(), b"copy"), module_payload());
+    assert_eq!(payload(&mut replica.client(), b"copy"), module_payload(b"hi"));
     assert_eq!(replica.digest(), server.digest());
+}
+
+#[test]
+fn long_values_reach_replicas_whole_while_their_keys_are_moved_and_removed() {
+    for load in ["disabled", "on-empty-db"] {
+        let options = format!("--repl-diskless-load {load} --repl-sync-max-bandwidth 20mb");
+        let (primary, replica) = (Server::sluice(&options), Server::sluice(&options));
+        let (mut client, mut random) = (primary.client(), Random(5));
+        for n in 0..40 {
+            let payload = module_payload(&random.noise(200_000 + n));
+            let key = format!("m:{n}");
+            assert_eq!(client.run(&[b"RESTORE", key.as_bytes(), b"0", &payload]).text(), "OK");
+        }
+        let mut n = 0;
+        let busy = Busy::with(&primary, move |client| {
+            n += 1;
+            let key = format!("m:{}", n % 40);
+            client.ask(&format!("RENAME {key} moved:{key}"));
+            client.ask(&format!("COPY moved:{key} {key}"));
+            client.ask(&format!("PEXPIREAT {key} {}", 4_102_444_800_000u64 + n));
+            client.ask(&format!("DEL moved:m:{}", (n + 20) % 40));
+            4
+        });
+        replica.follow(&primary);
+        replica.link_up();
+        busy.goes_on(100);
+        busy.stop();
+        replica.same_as(&primary);
+        assert_eq!(client.say("EXISTS m:1 m:2 m:39").int(), 3);
+    }
 }
 
 #[test]
