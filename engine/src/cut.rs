@@ -11,7 +11,7 @@
 //! So every entry is delivered exactly once, as of the cut, and entries made later carry the new epoch and are
 //! skipped. A collection held in a table of its own (a *huge* value) is not copied: its first change attaches a
 //! capture to that inner table, and from then on single elements are handed over; the walker delivers it in slices,
-//! `begin_huge`, its elements, `end_huge`. Lists share their nodes with the snapshot instead.
+//! `begin_huge`, its elements, `end_huge`. Lists share their nodes with the snapshot instead, and opaque values their bytes.
 //!
 //! Pre-images wait in a queue until the walker's next step. Its limit is set by `Engine::set_preimage_limit`: beyond
 //! it, a command that would add one is told to wait (see `Outcome::Stalled`); reads and writes elsewhere go on.
@@ -25,7 +25,7 @@ use crate::entry::{Entry, EntryMut, EntryRef, Payload};
 use crate::keyspace::Shard;
 use crate::table::{Table, Visit};
 use crate::value::list::{NodeCursor, NodeView};
-use crate::value::{List, Value, ValueView};
+use crate::value::{List, Opaque, Value, ValueView};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,7 +35,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 const SLICE_BYTES: usize = 64 << 10;
 /// Segments visited under one hold of a shard lock.
 const SLICE_SEGMENTS: usize = 4;
-/// A list with more nodes than this is delivered node by node, outside of the shard lock.
+/// A list with more nodes than this is delivered node by node, outside of the shard lock; so is an opaque value of more
+/// than `SLICE_BYTES`, in pieces of that size.
 const BIG_LIST_NODES: usize = 4;
 
 /// Where and how a value is kept.
@@ -62,6 +63,9 @@ pub enum HugeKind {
     ZSet,
     /// Elements are [`Element::Node`], in order; the count is the number of nodes.
     List,
+    /// An opaque value that begins with this byte. Elements are [`Element::Bytes`], which make up the others; the count
+    /// is how many bytes those are.
+    Opaque(u8),
 }
 
 /// One element of a huge value.
@@ -75,13 +79,16 @@ pub enum Element<'a> {
     Scored(&'a [u8], f64),
     /// A list node.
     Node(NodeView<'a>),
+    /// The next bytes of an opaque value.
+    Bytes(&'a [u8]),
 }
 
 /// The consumer of a cut. Its methods may run with a shard lock held: they copy or encode, and do no I/O.
 pub trait CutSink {
     /// One whole key.
     fn entry(&mut self, meta: &EntryMeta<'_>, value: ValueView<'_>);
-    /// A huge value begins; exactly `count` calls of `element` follow, over any number of steps, then `end_huge`.
+    /// A huge value begins; exactly `count` calls of `element` follow (but see [`HugeKind::Opaque`]), over any number
+    /// of steps, then `end_huge`.
     fn begin_huge(&mut self, meta: &EntryMeta<'_>, kind: HugeKind, count: u64);
     /// One element of the huge value that began.
     fn element(&mut self, element: Element<'_>);
@@ -316,7 +323,7 @@ pub struct Cut {
     sizes: Vec<(u32, u64, u64)>,
     shard: usize,
     huge: Option<HugeWalk>,
-    list: Option<ListWalk>,
+    shared_value: Option<SharedWalk>,
     detached: Vec<Table>,
     finished: bool,
 }
@@ -327,9 +334,63 @@ struct HugeWalk {
     owned: Option<Entry>,
 }
 
-struct ListWalk {
-    list: List,
-    next: Option<NodeCursor>,
+/// A value the walker shares with the keyspace, which changes it by copying: delivered without a lock.
+enum SharedWalk {
+    List { list: List, next: Option<NodeCursor> },
+    Opaque { value: Opaque, at: usize },
+}
+
+/// Whether a value is delivered by a [`SharedWalk`].
+fn shares(payload: Payload<'_>) -> bool {
+    match payload {
+        Payload::Value(Value::List(list)) => list.node_count() > BIG_LIST_NODES,
+        Payload::Value(Value::Opaque(value)) => value.as_bytes().len() > SLICE_BYTES,
+        _ => false,
+    }
+}
+
+impl SharedWalk {
+    /// Begins to deliver a value; `None` where it is not to be shared.
+    fn begin(db: u32, e: EntryRef<'_>, sink: &mut dyn CutSink) -> Option<SharedWalk> {
+        if !shares(e.payload()) {
+            return None;
+        }
+        let meta = EntryMeta { db, key: e.key(), expire_at_ms: e.expire(), lru: e.lru() };
+        match e.payload() {
+            Payload::Value(Value::List(list)) => {
+                sink.begin_huge(&meta, HugeKind::List, list.node_count() as u64);
+                Some(SharedWalk::List { list: list.clone(), next: list.first_node() })
+            }
+            Payload::Value(Value::Opaque(value)) => {
+                let (first, others) = value.split();
+                sink.begin_huge(&meta, HugeKind::Opaque(first), others.len() as u64);
+                Some(SharedWalk::Opaque { value: value.clone(), at: 0 })
+            }
+            _ => None,
+        }
+    }
+
+    /// Delivers the next part; false where there is none.
+    fn part(&mut self, sink: &mut dyn CutSink) -> bool {
+        match self {
+            SharedWalk::List { list, next } => {
+                let Some(at) = *next else { return false };
+                let (node, behind) = list.node_at(at);
+                sink.element(Element::Node(node));
+                *next = behind;
+            }
+            SharedWalk::Opaque { value, at } => {
+                let others = &value.split().1[*at..];
+                if others.is_empty() {
+                    return false;
+                }
+                let part = &others[..others.len().min(SLICE_BYTES)];
+                sink.element(Element::Bytes(part));
+                *at += part.len();
+            }
+        }
+        true
+    }
 }
 
 impl std::fmt::Debug for Cut {
@@ -396,7 +457,7 @@ impl Cut {
                 .collect(),
             shard: 0,
             huge: None,
-            list: None,
+            shared_value: None,
             detached: Vec::new(),
             finished: false,
         })
@@ -447,12 +508,12 @@ impl Cut {
     /// True where no pre-image waits and no value is half delivered: everything that changed so far has been
     /// delivered, but for what the barrier names.
     pub fn is_drained(&self) -> bool {
-        self.huge.is_none() && self.list.is_none() && self.shared.queue.lock().is_empty()
+        self.huge.is_none() && self.shared_value.is_none() && self.shared.queue.lock().is_empty()
     }
 
     /// True between two whole entries.
     pub fn at_entry_boundary(&self) -> bool {
-        self.huge.is_none() && self.list.is_none()
+        self.huge.is_none() && self.shared_value.is_none()
     }
 
     /// Delivers waiting pre-images only, until the sink holds `max_pending` bytes or [`Cut::is_drained`].
@@ -487,8 +548,14 @@ impl Cut {
 
     /// Goes on with a value that is half delivered; false where there is none.
     fn continue_value(&mut self, sink: &mut dyn CutSink, max_pending: usize) -> bool {
-        if self.list.is_some() {
-            self.continue_list(sink, max_pending);
+        if let Some(walk) = &mut self.shared_value {
+            while sink.pending() < max_pending {
+                if !walk.part(sink) {
+                    sink.end_huge();
+                    self.shared_value = None;
+                    break;
+                }
+            }
             return true;
         }
         if self.huge.is_some() {
@@ -528,10 +595,8 @@ impl Cut {
                 return Visit::Stop;
             }
             let e = e.into_ref();
-            if let Payload::Value(Value::List(list)) = e.payload()
-                && list.node_count() > BIG_LIST_NODES
-            {
-                // Its nodes are shared with the copy, which is then delivered without the lock.
+            if shares(e.payload()) {
+                // It is shared with the copy, which is then delivered without the lock.
                 shared.push(db, Entry::duplicate(e));
                 return Visit::DoneStop;
             }
@@ -575,30 +640,11 @@ impl Cut {
             self.huge = Some(HugeWalk { state, owned: Some(e) });
             return;
         }
-        if let Payload::Value(Value::List(list)) = e.as_ref().payload()
-            && list.node_count() > BIG_LIST_NODES
-        {
-            let r = e.as_ref();
-            let meta = EntryMeta { db, key: r.key(), expire_at_ms: r.expire(), lru: r.lru() };
-            sink.begin_huge(&meta, HugeKind::List, list.node_count() as u64);
-            self.list = Some(ListWalk { list: list.clone(), next: list.first_node() });
+        self.shared_value = SharedWalk::begin(db, e.as_ref(), sink);
+        if self.shared_value.is_some() {
             return;
         }
         deliver(db, e.as_ref(), sink);
-    }
-
-    fn continue_list(&mut self, sink: &mut dyn CutSink, max_pending: usize) {
-        let walk = self.list.as_mut().expect("checked by the caller");
-        while let Some(at) = walk.next {
-            if sink.pending() >= max_pending {
-                return;
-            }
-            let (node, next) = walk.list.node_at(at);
-            sink.element(Element::Node(node));
-            walk.next = next;
-        }
-        sink.end_huge();
-        self.list = None;
     }
 
     fn continue_huge(&mut self, sink: &mut dyn CutSink, max_pending: usize) {

@@ -4,6 +4,7 @@ mod common;
 
 use common::decode;
 use sluice_engine::Engine;
+use sluice_engine::value::{Opaque, TypeName, Value};
 use sluice_persistence::storage::{Memory, Storage};
 use sluice_persistence::{Error, LoadControl, LoadOptions, LoadStats, SaveOptions, load_with, save};
 use std::ops::ControlFlow;
@@ -30,6 +31,9 @@ fn load(bytes: &[u8], workers: usize, options: &LoadOptions) -> Result<(Engine, 
     assert_eq!(loader.finish(), stats.report.keys);
     Ok((engine, stats))
 }
+
+/// Streams and values of modules among the keys.
+const STREAMS: u32 = 400;
 
 /// Some megabytes of every type, in three databases, some with an expiry, and a hash too large to be handed out.
 fn everything() -> Engine {
@@ -62,6 +66,13 @@ fn everything() -> Engine {
         run(&[b"HSET", b"huge", n.as_bytes(), &[b'v'; 100]]);
         run(&[b"ZADD", b"many", n.as_bytes(), n.as_bytes()]);
     }
+    let mut loader = engine.loader();
+    for (n, (kind, value, name)) in (0..STREAMS).zip(common::streams::all().into_iter().cycle()) {
+        let name = TypeName::new(name).unwrap();
+        let value = Opaque::new(name, [&[kind], &value[..]].concat()).unwrap();
+        loader.value(n % 3, format!("stream:{n}").as_bytes(), Value::Opaque(value), None, 0);
+    }
+    loader.finish();
     engine
 }
 
@@ -76,7 +87,7 @@ fn threads_load_what_one_loads() {
             let options = LoadOptions { control: Some(control.clone()), ..LoadOptions::default() };
             let (loaded, stats) = load(&bytes, workers, &options).unwrap();
             assert!(compression || bytes.len() > 5 << 20, "large enough for threads: {}", bytes.len());
-            assert_eq!(stats.report.keys, 12_002);
+            assert_eq!(stats.report.keys, 12_002 + u64::from(STREAMS));
             assert_eq!(stats.bytes, bytes.len() as u64);
             assert_eq!(control.bytes.load(Ordering::Relaxed), stats.bytes);
             assert_eq!(loaded.db_sizes(), engine.db_sizes());
@@ -131,5 +142,5 @@ fn a_delay_reads_key_by_key() {
     let control = Arc::new(LoadControl::default());
     control.key_delay.store(-1000, Ordering::Relaxed);
     let options = LoadOptions { control: Some(control), ..LoadOptions::default() };
-    assert_eq!(load(&bytes, 3, &options).unwrap().1.report.keys, 12_002);
+    assert_eq!(load(&bytes, 3, &options).unwrap().1.report.keys, 12_002 + u64::from(STREAMS));
 }

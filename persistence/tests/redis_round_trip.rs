@@ -2,8 +2,10 @@
 
 mod common;
 
-use common::redis::{self, Redis, Reply, fill};
+use common::redis::{self, Redis, Reply, fill, fill_streams};
 use common::*;
+use sluice_engine::cut::{CutSink, EntryMeta};
+use sluice_engine::value::ValueView;
 use sluice_persistence::rdb::format::value_type;
 use sluice_persistence::rdb::*;
 
@@ -29,6 +31,10 @@ fn content(redis: &mut Redis) -> Keys {
                         .map(|(member, score)| (member, String::from_utf8(score).unwrap().parse().unwrap()))
                         .collect(),
                 ),
+                b"stream" => {
+                    let payload = redis.run(&[b"DUMP", &name]).text();
+                    Plain::Opaque("stream".into(), payload[..payload.len() - PayloadFooter::BYTES].to_vec())
+                }
                 other => panic!("{}", other.escape_ascii()),
             };
             let expiry = match redis.run(&[b"PEXPIRETIME", &name]) {
@@ -66,6 +72,11 @@ impl RdbVisitor for Transcoder {
     }
     fn packed(&mut self, key: &Key<'_>, value: Packed) -> Result<(), Refusal> {
         let (kind, bytes) = match &value {
+            Packed::Opaque(value) => {
+                let meta = EntryMeta { db: key.db, key: key.name, expire_at_ms: key.expire_at_ms, lru: 0 };
+                self.0.entry(&meta, ValueView::Opaque(value));
+                return Ok(());
+            }
             Packed::Hash(listpack) => (value_type::HASH_LISTPACK, listpack.as_bytes()),
             Packed::ZSet(listpack) => (value_type::ZSET_LISTPACK, listpack.as_bytes()),
             Packed::Set(intset) => (value_type::SET_INTSET, intset.as_bytes()),
@@ -120,6 +131,7 @@ fn what_redis_saves_we_read_and_what_we_write_redis_loads() {
     for compression in ["yes", "no"] {
         let mut real = redis::start(None, &["--rdbcompression", compression]).unwrap();
         fill(&mut real);
+        fill_streams(&mut real);
         let expected = content(&mut real);
         let digest = real.digest();
         let saved = real.save();
@@ -169,7 +181,10 @@ fn files_of_a_real_server_cut_or_flipped_anywhere_are_refused() {
         real.say(&format!("RPUSH l {n} text-of-{n}"));
         real.say(&format!("SADD s {n} m{n}"));
         real.say(&format!("SET k{n} v PX 10000000"));
+        real.say(&format!("XADD x {}-0 f v{n}", n + 1));
     }
+    real.say("XGROUP CREATE x g 0");
+    real.say("XREADGROUP GROUP g c COUNT 3 STREAMS x >");
     let saved = real.save();
     for len in 0..saved.len() {
         assert!(decode(&saved[..len]).is_err(), "cut at {len}");

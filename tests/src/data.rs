@@ -98,6 +98,42 @@ pub fn every_encoding() -> Vec<Args> {
     all
 }
 
+/// Streams: with consumer groups, entries to acknowledge and deleted ones, of many nodes and of none. Only a
+/// redis-server has commands for them.
+pub fn streams() -> Vec<Args> {
+    let mut all: Vec<Args> = Vec::new();
+    let mut say = |line: &str| all.push(words(line));
+    say("CONFIG SET stream-node-max-entries 10");
+    say("XADD stream:one 5-1 f v");
+    say("XGROUP CREATE stream:nothing g $ MKSTREAM");
+    say("XADD stream:emptied 1-1 f v");
+    say("XDEL stream:emptied 1-1");
+    for n in 1..300 {
+        say(&format!("XADD stream:many {n}-0 name {n} text x{}", "words-".repeat(n % 40)));
+        if n % 7 == 0 {
+            say(&format!("XADD stream:many {n}-{n} other {n} name y more z"));
+        }
+        say(&format!("XADD stream:trimmed MAXLEN 20 {n}-1 n {n}"));
+        say(&format!("XADD stream:long {n}-0 text {}", "long-text-".repeat(100)));
+    }
+    say("XDEL stream:many 3-0 4-0 100-0 101-0");
+    say("XGROUP CREATE stream:many workers 0");
+    say("XGROUP CREATE stream:many 42 50-0 ENTRIESREAD 30");
+    say("XREADGROUP GROUP workers alice COUNT 20 STREAMS stream:many >");
+    say("XREADGROUP GROUP workers bob COUNT 100 STREAMS stream:many >");
+    say("XREADGROUP GROUP 42 7 COUNT 5 STREAMS stream:many >");
+    say("XGROUP CREATECONSUMER stream:many workers idle");
+    say("XACK stream:many workers 1-0 2-0 30-0");
+    say("XCLAIM stream:many workers alice 0 40-0 41-0");
+    say("XDEL stream:many 41-0");
+    say("XSETID stream:trimmed 18446744073709551615-1 ENTRIESADDED 1000 MAXDELETEDID 5-5");
+    say("PEXPIREAT stream:one 4102444800999");
+    say("SELECT 5");
+    say("XADD stream:elsewhere 1-0 f v");
+    say("SELECT 0");
+    all
+}
+
 /// `count` writes of all kinds over a few hundred keys, some with expiries that will not pass during a test.
 pub fn writes(seed: u64, count: usize) -> Vec<Args> {
     let mut random = Random(seed);
@@ -173,6 +209,10 @@ pub fn contents(client: &mut Client) -> BTreeMap<(u32, Vec<u8>), Content> {
                 "set" => sorted(strings(&client.run(&[b"SMEMBERS", key]))),
                 "hash" => pairs(strings(&client.run(&[b"HGETALL", key]))),
                 "zset" => strings(&client.run(&[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"])),
+                // Without the version and the checksum behind it.
+                "stream" => {
+                    vec![client.run(&[b"DUMP", key]).bytes().split_last_chunk::<10>().unwrap().0.to_vec()]
+                }
                 other => panic!("{}: {other}", key.escape_ascii()),
             };
             all.insert((db, key.to_vec()), (kind, expiry, value));

@@ -1,6 +1,6 @@
 //! check-rdb beside the real redis-check-rdb; what a damaged file's load logs; and a load as INFO shows it.
 
-use sluice_tests::data::{every_encoding, write_some};
+use sluice_tests::data::{every_encoding, streams, write_some};
 use sluice_tests::{Program, Server, Start, peers_here, until};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -37,6 +37,23 @@ fn a_sound_file_is_described_as_redis_describes_it() {
     assert!(good, "{theirs}");
     let types = ours.lines().filter(|l| l.contains(" keys of type ")).count();
     assert!(types > 5, "{ours}");
+    let ours: Vec<&str> = ours.lines().filter(|l| !l.contains(" keys of type ")).collect();
+    assert_eq!(ours, theirs.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn streams_are_counted_by_type_as_keys_that_redis_counts_too() {
+    if !peers_here(&["redis-server", "redis-check-rdb"]) {
+        return;
+    }
+    let redis = Server::redis("");
+    redis.client().pipeline(&streams());
+    redis.say("SAVE");
+    let file = redis.file("dump.rdb");
+    let (good, ours) = check(&file);
+    assert!(good && ours.contains("[info] 7 keys of type 19 (stream-v2)"), "{ours}");
+    let (good, theirs) = text_of(&Command::new("redis-check-rdb").arg(&file).output().unwrap());
+    assert!(good, "{theirs}");
     let ours: Vec<&str> = ours.lines().filter(|l| !l.contains(" keys of type ")).collect();
     assert_eq!(ours, theirs.lines().collect::<Vec<_>>());
 }

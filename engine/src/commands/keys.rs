@@ -56,8 +56,8 @@ fn touch(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 }
 
 fn type_of(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    let name = cx.keys.look(a[1]).map_or("none", |e| Type::of(e).name());
-    cx.out.simple(name);
+    let found = cx.keys.look(a[1]).map(Type::of);
+    cx.out.simple(found.as_ref().map_or("none", Type::name));
     Ok(())
 }
 
@@ -466,6 +466,7 @@ pub(crate) fn encoding(e: EntryRef<'_>) -> &'static str {
         Payload::Value(Value::Set(_)) => "intset",
         Payload::Value(Value::ZSet(z)) if z.table().is_some() => "skiplist",
         Payload::Value(Value::ZSet(_)) => "listpack",
+        Payload::Value(Value::Opaque(v)) => v.encoding(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The collections: list, hash, set and sorted set, each with a compact encoding and a large one.
+//! The collections: list, hash, set and sorted set, each with a compact encoding and a large one; and values that are
+//! carried without being understood ([`opaque`]).
 //!
 //! Strings are not here: they live in the entry itself (what a HyperLogLog keeps in one is in [`hyperloglog`]). A large hash, set or sorted set keeps its elements in a
 //! [`Table`] of its own, which is what lets a cut deliver it in slices (see the `cut` module).
@@ -6,11 +7,13 @@
 pub mod hash;
 pub mod hyperloglog;
 pub mod list;
+pub mod opaque;
 pub mod set;
 pub mod zset;
 
 pub use hash::Hash;
 pub use list::List;
+pub use opaque::{Opaque, TypeName};
 pub use set::Set;
 pub use zset::ZSet;
 
@@ -22,7 +25,7 @@ use crate::table::Table;
 /// a smaller one is copied whole.
 pub const HUGE_ELEMENTS: usize = 128;
 
-/// A collection.
+/// A value that is no string.
 #[derive(Clone, Debug)]
 pub enum Value {
     /// An ordered list of strings.
@@ -33,6 +36,8 @@ pub enum Value {
     Set(Set),
     /// A set of strings ordered by score.
     ZSet(ZSet),
+    /// Something this server carries byte for byte.
+    Opaque(Opaque),
 }
 
 /// The names `TYPE` prints.
@@ -48,17 +53,20 @@ pub enum Type {
     Set,
     /// `zset`
     ZSet,
+    /// `stream`, or the name of a module's type.
+    Opaque(TypeName),
 }
 
 impl Type {
     /// The name, as `TYPE` replies it.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Type::String => "string",
             Type::List => "list",
             Type::Hash => "hash",
             Type::Set => "set",
             Type::ZSet => "zset",
+            Type::Opaque(name) => name.as_str(),
         }
     }
 
@@ -72,23 +80,25 @@ impl Type {
 }
 
 impl Value {
-    /// Which collection it is.
+    /// Which it is.
     pub fn kind(&self) -> Type {
         match self {
             Value::List(_) => Type::List,
             Value::Hash(_) => Type::Hash,
             Value::Set(_) => Type::Set,
             Value::ZSet(_) => Type::ZSet,
+            Value::Opaque(v) => Type::Opaque(v.type_name()),
         }
     }
 
-    /// Number of elements.
+    /// Number of elements; something opaque counts as one.
     pub fn len(&self) -> usize {
         match self {
             Value::List(v) => v.len(),
             Value::Hash(v) => v.len(),
             Value::Set(v) => v.len(),
             Value::ZSet(v) => v.len(),
+            Value::Opaque(_) => 1,
         }
     }
 
@@ -100,7 +110,7 @@ impl Value {
     /// The table of elements, where the collection has one.
     pub fn element_table(&self) -> Option<(HugeKind, &Table)> {
         match self {
-            Value::List(_) => None,
+            Value::List(_) | Value::Opaque(_) => None,
             Value::Hash(v) => v.table().map(|t| (HugeKind::Hash, t)),
             Value::Set(v) => v.table().map(|t| (HugeKind::Set, t)),
             Value::ZSet(v) => v.table().map(|t| (HugeKind::ZSet, t)),
@@ -110,7 +120,7 @@ impl Value {
     /// The table of elements of a collection that is too large to be copied whole.
     pub(crate) fn huge_table_mut(&mut self) -> Option<(HugeKind, &mut Table)> {
         let (kind, table) = match self {
-            Value::List(_) => return None,
+            Value::List(_) | Value::Opaque(_) => return None,
             Value::Hash(v) => (HugeKind::Hash, v.table_mut()?),
             Value::Set(v) => (HugeKind::Set, v.table_mut()?),
             Value::ZSet(v) => (HugeKind::ZSet, v.table_mut()?),
@@ -126,6 +136,7 @@ impl Value {
             Value::Hash(v) => v.quick_size(),
             Value::Set(v) => v.quick_size(),
             Value::ZSet(v) => v.quick_size(),
+            Value::Opaque(v) => v.memory(),
         }
     }
 }
@@ -145,6 +156,8 @@ pub enum ValueView<'a> {
     Set(&'a Set),
     /// A sorted set.
     ZSet(&'a ZSet),
+    /// Something this server carries byte for byte.
+    Opaque(&'a Opaque),
 }
 
 impl<'a> ValueView<'a> {
@@ -157,6 +170,7 @@ impl<'a> ValueView<'a> {
             Payload::Value(Value::Hash(v)) => ValueView::Hash(v),
             Payload::Value(Value::Set(v)) => ValueView::Set(v),
             Payload::Value(Value::ZSet(v)) => ValueView::ZSet(v),
+            Payload::Value(Value::Opaque(v)) => ValueView::Opaque(v),
             Payload::Score(_) | Payload::Unit => return None,
         })
     }

@@ -6,7 +6,7 @@ use sluice_engine::Engine;
 use sluice_engine::cut::{Cut, CutSink, Element, EntryMeta, HugeKind};
 use sluice_engine::load::Loader;
 use sluice_engine::value::list::{NodeLimit, NodeView};
-use sluice_engine::value::{Hash, List, Set, Value, ValueView, ZSet};
+use sluice_engine::value::{Hash, List, Opaque, Set, TypeName, Value, ValueView, ZSet};
 use std::collections::HashMap;
 
 /// A delivered value.
@@ -48,6 +48,14 @@ struct Huge {
     key: Delivered,
     expected: u64,
     received: u64,
+    /// What an opaque value consists of, so far.
+    bytes: Vec<u8>,
+}
+
+/// An opaque value: all in these tests are of this type.
+pub(crate) fn opaque(bytes: Vec<u8>) -> Value {
+    let name = TypeName::new("stream").expect("a name");
+    Value::Opaque(Opaque::new(name, bytes).expect("it is not empty"))
 }
 
 /// Everything a cut delivered.
@@ -120,6 +128,7 @@ impl CutSink for Image {
             ValueView::Hash(v) => Content::Value(Value::Hash(v.clone())),
             ValueView::Set(v) => Content::Value(Value::Set(v.clone())),
             ValueView::ZSet(v) => Content::Value(Value::ZSet(v.clone())),
+            ValueView::Opaque(v) => Content::Value(Value::Opaque(v.clone())),
         };
         if let Content::Value(v) = &content {
             assert!(!v.is_empty(), "an empty collection was delivered");
@@ -131,15 +140,20 @@ impl CutSink for Image {
     fn begin_huge(&mut self, meta: &EntryMeta<'_>, kind: HugeKind, count: u64) {
         assert!(self.huge.is_none(), "a huge value inside of another");
         assert!(count > 0, "an empty collection was delivered");
+        let mut bytes = Vec::new();
         let value = match kind {
             HugeKind::Hash => Value::Hash(Hash::new()),
             HugeKind::Set => Value::Set(Set::new()),
             HugeKind::ZSet => Value::ZSet(ZSet::new()),
             HugeKind::List => Value::List(List::new()),
+            HugeKind::Opaque(first) => {
+                bytes.push(first);
+                opaque(vec![first])
+            }
         };
         self.pending += 50;
         let key = Delivered::new(meta, Content::Value(value));
-        self.huge = Some(Huge { key, expected: count, received: 0 });
+        self.huge = Some(Huge { key, expected: count, received: 0, bytes });
     }
 
     fn element(&mut self, element: Element<'_>) {
@@ -159,6 +173,11 @@ impl CutSink for Image {
                 l.push_plain_node(p.to_vec(), NodeLimit::default());
                 true
             }
+            (Value::Opaque(_), Element::Bytes(bytes)) => {
+                huge.bytes.extend_from_slice(bytes);
+                huge.received += bytes.len() as u64 - 1;
+                !bytes.is_empty()
+            }
             (_, other) => panic!("{other:?} in a value of another kind"),
         };
         let key = String::from_utf8_lossy(&huge.key.key);
@@ -166,7 +185,10 @@ impl CutSink for Image {
     }
 
     fn end_huge(&mut self) {
-        let huge = self.huge.take().expect("the end of a huge value that never began");
+        let mut huge = self.huge.take().expect("the end of a huge value that never began");
+        if !huge.bytes.is_empty() {
+            huge.key.content = Content::Value(opaque(huge.bytes));
+        }
         let key = String::from_utf8_lossy(&huge.key.key);
         assert_eq!(huge.received, huge.expected, "elements of {key:?}");
         self.entries.push(huge.key);

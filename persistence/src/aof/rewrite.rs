@@ -2,10 +2,12 @@
 //!
 //! Every key becomes the commands that make it: `SET`, or `RPUSH`, `SADD`, `HMSET`, `ZADD` with
 //! [`ITEMS_PER_COMMAND`] items each, then `PEXPIREAT` where it expires. A huge value comes in the cut's slices and
-//! leaves in the same commands, so no more of it than one command is ever held. `SELECT` stands wherever the
-//! database changes, which pre-images make happen more often than once a database.
+//! leaves in the same commands, so no more of it than one command is ever held. What is opaque becomes one `RESTORE` of
+//! the payload `DUMP` would give, written piece by piece. `SELECT` stands wherever the database changes, which
+//! pre-images make happen more often than once a database.
 
 use crate::Error;
+use crate::rdb::PayloadFooter;
 use crate::save::{CutEncoder, SaveStats, write_cut};
 use crate::storage::Storage;
 use sluice_engine::cut::{Cut, CutSink, Element, EntryMeta, HugeKind};
@@ -63,6 +65,8 @@ struct CommandEncoder {
     buffer: Vec<u8>,
     db: Option<u32>,
     open: Option<Open>,
+    /// Footer of the payload being written, of what was written of it.
+    payload: Option<PayloadFooter>,
     /// Items of the next command, encoded, and how many.
     items: Vec<u8>,
     count: usize,
@@ -103,15 +107,36 @@ impl CommandEncoder {
         }
     }
 
-    fn begin(&mut self, meta: &EntryMeta<'_>, kind: HugeKind) {
+    fn begin(&mut self, meta: &EntryMeta<'_>, kind: HugeKind, count: u64) {
         self.select(meta.db);
         let (name, arguments): (&'static [u8], usize) = match kind {
+            HugeKind::Opaque(first) => {
+                self.begin_payload(meta.key, first, count);
+                (b"RESTORE", 0)
+            }
             HugeKind::List => (b"RPUSH", 1),
             HugeKind::Set => (b"SADD", 1),
             HugeKind::Hash => (b"HMSET", 2),
             HugeKind::ZSet => (b"ZADD", 2),
         };
         self.open = Some(Open { name, key: meta.key.to_vec(), expire_at_ms: meta.expire_at_ms, arguments });
+    }
+
+    /// Everything of a `RESTORE` up to and with the first byte of its payload, which has `others` after that one.
+    fn begin_payload(&mut self, key: &[u8], first: u8, others: u64) {
+        header(&mut self.buffer, b'*', 4);
+        bulk(&mut self.buffer, b"RESTORE");
+        bulk(&mut self.buffer, key);
+        bulk_int(&mut self.buffer, 0);
+        header(&mut self.buffer, b'$', 1 + others as usize + PayloadFooter::BYTES);
+        self.payload = Some(PayloadFooter::default());
+        self.payload_bytes(&[first]);
+    }
+
+    fn payload_bytes(&mut self, bytes: &[u8]) {
+        let Some(footer) = &mut self.payload else { return };
+        footer.update(bytes);
+        self.buffer.extend_from_slice(bytes);
     }
 
     /// Counts an item whose arguments stand in `items`.
@@ -133,6 +158,10 @@ impl CommandEncoder {
 
     fn end(&mut self) {
         self.flush();
+        if let Some(footer) = self.payload.take() {
+            self.buffer.extend_from_slice(&footer.finish());
+            self.buffer.extend_from_slice(b"\r\n");
+        }
         if let Some(open) = self.open.take() {
             self.expire(&open.key, open.expire_at_ms);
         }
@@ -186,11 +215,11 @@ impl CutSink for CommandEncoder {
             ValueView::Str(text) => return self.set(meta, |out| bulk(out, text)),
             ValueView::Int(n) => return self.set(meta, |out| bulk_int(out, n)),
             ValueView::List(list) => {
-                self.begin(meta, HugeKind::List);
+                self.begin(meta, HugeKind::List, 0);
                 list.nodes().for_each(|node| self.node(node));
             }
             ValueView::Hash(hash) => {
-                self.begin(meta, HugeKind::Hash);
+                self.begin(meta, HugeKind::Hash, 0);
                 for (field, value) in hash.iter() {
                     bulk_value(&mut self.items, field);
                     bulk_value(&mut self.items, value);
@@ -198,24 +227,29 @@ impl CutSink for CommandEncoder {
                 }
             }
             ValueView::Set(set) => {
-                self.begin(meta, HugeKind::Set);
+                self.begin(meta, HugeKind::Set, 0);
                 for member in set.iter() {
                     bulk_value(&mut self.items, member);
                     self.item_done();
                 }
             }
             ValueView::ZSet(zset) => {
-                self.begin(meta, HugeKind::ZSet);
+                self.begin(meta, HugeKind::ZSet, 0);
                 for (member, score) in zset.iter() {
                     self.scored(score, |out| bulk_value(out, member));
                 }
+            }
+            ValueView::Opaque(value) => {
+                let (first, others) = value.split();
+                self.begin(meta, HugeKind::Opaque(first), others.len() as u64);
+                self.payload_bytes(others);
             }
         }
         self.end();
     }
 
-    fn begin_huge(&mut self, meta: &EntryMeta<'_>, kind: HugeKind, _: u64) {
-        self.begin(meta, kind);
+    fn begin_huge(&mut self, meta: &EntryMeta<'_>, kind: HugeKind, count: u64) {
+        self.begin(meta, kind, count);
     }
 
     fn element(&mut self, element: Element<'_>) {
@@ -231,6 +265,7 @@ impl CutSink for CommandEncoder {
             }
             Element::Scored(member, score) => self.scored(score, |out| bulk(out, member)),
             Element::Node(node) => self.node(node),
+            Element::Bytes(bytes) => self.payload_bytes(bytes),
         }
     }
 

@@ -1,10 +1,11 @@
-//! Reads lists, hashes, sets and sorted sets, in every encoding real Redis ever wrote.
+//! Reads lists, hashes, sets and sorted sets, in every encoding real Redis ever wrote. What else a key may hold is in
+//! [`opaque`](super::opaque).
 //!
 //! Three shapes: one string that the engine takes as it stands (listpack, intset); one string of an older
 //! packed encoding, told element by element; and a count with that many elements, which may be huge and
 //! is read in bounded steps.
 
-use super::decoder::{RdbDecoder, Step, module_name};
+use super::decoder::{RdbDecoder, Step};
 use super::format::{quicklist_node, text_score, value_type};
 use super::source::Source;
 use super::visitor::{Element, Kind, Packed, RdbVisitor, Refusal, Skipped};
@@ -188,7 +189,7 @@ impl<S: Source> RdbDecoder<S> {
     }
 
     /// A listpack, checked from end to end; `what` it holds.
-    fn listpack(&mut self, what: &str) -> Result<Listpack, RdbError> {
+    pub(super) fn listpack(&mut self, what: &str) -> Result<Listpack, RdbError> {
         let at = self.input.offset();
         Listpack::from_bytes(self.input.owned()?).map_err(|error| unsound(at, what, error))
     }
@@ -201,6 +202,10 @@ impl<S: Source> RdbDecoder<S> {
                 return self.ziplist(kind, visitor);
             }
             value_type::SET_LISTPACK => return self.set_listpack(visitor),
+            value_type::MODULE_2
+            | value_type::STREAM_LISTPACKS
+            | value_type::STREAM_LISTPACKS_2
+            | value_type::STREAM_LISTPACKS_3 => return self.opaque(kind, visitor),
             value_type::SET_INTSET => {
                 let at = self.input.offset();
                 let set =
@@ -228,18 +233,12 @@ impl<S: Source> RdbDecoder<S> {
     }
 
     /// Names a type this server does not hold, and the key.
-    fn refuse(&mut self, kind: u8) -> Result<(), RdbError> {
+    fn refuse(&self, kind: u8) -> Result<(), RdbError> {
         let what = match kind {
-            value_type::STREAM_LISTPACKS
-            | value_type::STREAM_LISTPACKS_2
-            | value_type::STREAM_LISTPACKS_3 => "a stream".to_string(),
             value_type::HASH_METADATA_PRE_GA..=value_type::HASH_LISTPACK_EX => {
-                "a hash with fields that expire".to_string()
+                "a hash with fields that expire"
             }
-            value_type::MODULE_2 => {
-                format!("a value of module type {}", module_name(self.input.length()?))
-            }
-            value_type::MODULE_PRE_GA => "a module value of a pre-release Redis 4.0".to_string(),
+            value_type::MODULE_PRE_GA => "a module value of a pre-release Redis 4.0",
             _ => {
                 let reason = format!("unknown value type {kind}");
                 return Err(RdbError::Corrupt { offset: self.entry_at, reason: reason.into() });
@@ -336,7 +335,7 @@ impl<S: Source> RdbDecoder<S> {
 }
 
 /// An error in the words Redis logs it with, which operators and its test suite look for.
-fn unsound(offset: u64, what: &str, why: impl std::fmt::Display) -> RdbError {
+pub(super) fn unsound(offset: u64, what: &str, why: impl std::fmt::Display) -> RdbError {
     RdbError::Corrupt { offset, reason: format!("{what} integrity check failed: {why}").into() }
 }
 

@@ -1,7 +1,7 @@
 //! A cut, as an RDB stream: the encoder as the engine's [`CutSink`].
 //!
 //! What the engine holds in a packed encoding is copied as it stands; a table is written element by element,
-//! at once or, if it is huge, in the pieces in which the cut delivers it.
+//! at once or, if it is huge, in the pieces in which the cut delivers it. An opaque value is bytes of this format already.
 
 use super::encoder::RdbEncoder;
 use super::format::{quicklist_node, value_type};
@@ -85,6 +85,11 @@ impl RdbEncoder {
                 }
                 (None, None) => debug_assert!(false, "a sorted set in an encoding unknown here"),
             },
+            ValueView::Opaque(value) => {
+                let (value_type, bytes) = value.split();
+                head(self, value_type);
+                self.buffer.extend_from_slice(bytes);
+            }
         }
     }
 
@@ -113,6 +118,8 @@ impl CutSink for RdbEncoder {
             HugeKind::Set => value_type::SET,
             HugeKind::ZSet => value_type::ZSET_2,
             HugeKind::List => value_type::LIST_QUICKLIST_2,
+            // It begins with the type it came as, and has no count but its own.
+            HugeKind::Opaque(value_type) => return self.head(meta, value_type),
         };
         self.head(meta, value_type);
         self.length(count);
@@ -131,6 +138,7 @@ impl CutSink for RdbEncoder {
                 self.score(score);
             }
             Element::Node(node) => self.node(node),
+            Element::Bytes(bytes) => self.buffer.extend_from_slice(bytes),
         }
     }
 

@@ -8,8 +8,9 @@
 
 use super::RdbError;
 use super::collection::Collection;
-use super::format::{MAGIC, VERSION_CHECKSUM, VERSION_NEWEST, module_item, opcode, value_type};
+use super::format::{MAGIC, VERSION_CHECKSUM, VERSION_NEWEST, opcode, value_type};
 use super::input::{Input, StringValue, Text};
+use super::opaque::OPAQUE_MAX;
 use super::source::Source;
 use super::visitor::{Key, RdbVisitor, Refusal, Skipped};
 
@@ -25,7 +26,7 @@ pub enum Step {
 }
 
 /// Longest data of a module beside the keys that is read: it is held whole.
-const FOREIGN_MAX: usize = 64 << 20;
+const FOREIGN_MAX: u64 = 64 << 20;
 /// Scratch space kept from one key to the next; larger is given back.
 const SCRATCH_KEPT: usize = 1 << 20;
 
@@ -44,6 +45,8 @@ pub struct RdbDecoder<S> {
     pub(super) scratch: Vec<u8>,
     /// Where the key being read begins.
     pub(super) entry_at: u64,
+    /// [`OPAQUE_MAX`], but for tests.
+    pub(super) opaque_max: u64,
     keys: u64,
 }
 
@@ -91,6 +94,7 @@ impl<S: Source> RdbDecoder<S> {
             key: Vec::new(),
             scratch: Vec::new(),
             entry_at: 0,
+            opaque_max: OPAQUE_MAX,
             keys: 0,
         }
     }
@@ -320,23 +324,10 @@ impl<S: Source> RdbDecoder<S> {
 
     /// Reads what a module stored beside the keys: a module id, then typed items.
     fn module_aux(&mut self, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
+        self.input.hold(FOREIGN_MAX);
         let name = module_name(self.input.length()?);
-        loop {
-            match self.input.length()? {
-                module_item::EOF => break,
-                module_item::SINT | module_item::UINT => drop(self.input.length()?),
-                module_item::FLOAT => self.input.skip(4)?,
-                module_item::DOUBLE => self.input.skip(8)?,
-                module_item::STRING => {
-                    self.scratch.clear();
-                    self.input.text(&mut self.scratch)?;
-                }
-                unknown => return self.input.corrupt(format!("unknown kind {unknown} of module data")),
-            }
-            if self.input.since(self.entry_at).len() > FOREIGN_MAX {
-                return self.unsupported(format!("data of module {name} of more than {FOREIGN_MAX} bytes"));
-            }
-        }
+        self.module_items()?;
+        self.input.release()?;
         visitor.skipped(Skipped::ModuleAux(name));
         self.foreign(visitor)
     }

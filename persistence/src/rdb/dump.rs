@@ -19,8 +19,7 @@ use sluice_engine::entry::Entry;
 use sluice_engine::load::ElementBatch;
 use sluice_engine::value::{Value, ValueView};
 
-/// Version and checksum.
-const FOOTER: usize = 2 + 8;
+const FOOTER: usize = PayloadFooter::BYTES;
 
 /// Why a payload was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +40,34 @@ pub fn dump(value: ValueView<'_>, compression: bool) -> Vec<u8> {
     let mut encoder = RdbEncoder::bare(compression);
     encoder.value(value, |encoder, value_type| encoder.buffer.push(value_type));
     let mut payload = encoder.take();
-    payload.extend_from_slice(&(VERSION_WRITTEN as u16).to_le_bytes());
-    let mut checksum = Checksum::new();
-    checksum.update(&payload);
-    payload.extend_from_slice(&checksum.value().to_le_bytes());
+    let mut footer = PayloadFooter::default();
+    footer.update(&payload);
+    payload.extend_from_slice(&footer.finish());
     payload
+}
+
+/// What stands behind a value in a payload, computed as the value is written.
+#[derive(Debug, Default)]
+pub struct PayloadFooter(Checksum);
+
+impl PayloadFooter {
+    /// Version and checksum.
+    pub const BYTES: usize = 2 + 8;
+
+    /// The value's next bytes, beginning with its type.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The footer.
+    pub fn finish(mut self) -> [u8; Self::BYTES] {
+        let version = (VERSION_WRITTEN as u16).to_le_bytes();
+        self.0.update(&version);
+        let mut footer = [0; Self::BYTES];
+        footer[..2].copy_from_slice(&version);
+        footer[2..].copy_from_slice(&self.0.value().to_le_bytes());
+        footer
+    }
 }
 
 /// A value out of a payload.
@@ -55,7 +77,7 @@ pub enum Restored {
     Text(Vec<u8>),
     /// A string that is an integer's decimal form.
     Int(i64),
-    /// A collection, not empty.
+    /// A collection, not empty, or something opaque.
     Value(Value),
 }
 
@@ -182,6 +204,7 @@ mod tests {
                     Value::Hash(v) => ValueView::Hash(v),
                     Value::Set(v) => ValueView::Set(v),
                     Value::ZSet(v) => ValueView::ZSet(v),
+                    Value::Opaque(v) => ValueView::Opaque(v),
                 };
                 [dump(view, false), dump(view, true)]
             })

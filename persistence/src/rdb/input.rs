@@ -46,11 +46,22 @@ pub(crate) struct Input<S> {
     /// Offset in the stream of the window's first byte.
     base: u64,
     checksum: Option<Checksum>,
+    /// What is being held may not reach beyond this offset.
+    hold_to: u64,
+    /// How many bytes that allows.
+    hold_max: u64,
 }
 
 impl<S: Source> Input<S> {
     pub(crate) fn new(source: S, checksum: bool) -> Self {
-        Self { source, pos: 0, base: 0, checksum: checksum.then(Checksum::new) }
+        Self {
+            source,
+            pos: 0,
+            base: 0,
+            checksum: checksum.then(Checksum::new),
+            hold_to: u64::MAX,
+            hold_max: 0,
+        }
     }
 
     /// Counts offsets from `base` on: the source is a piece of a stream.
@@ -61,6 +72,28 @@ impl<S: Source> Input<S> {
     /// What was parsed from `offset` on, which was not settled since.
     pub(crate) fn since(&self, offset: u64) -> &[u8] {
         &self.source.window()[(offset - self.base) as usize..self.pos]
+    }
+
+    /// From here on everything is to be held, up to `max` bytes, until [`Input::release`]: more than that are an error
+    /// before memory is taken for them.
+    pub(crate) fn hold(&mut self, max: u64) {
+        self.hold_to = self.offset().saturating_add(max);
+        self.hold_max = max;
+    }
+
+    /// Ends what [`Input::hold`] began.
+    pub(crate) fn release(&mut self) -> Result<(), RdbError> {
+        self.check_held(0)?;
+        self.hold_to = u64::MAX;
+        Ok(())
+    }
+
+    fn check_held(&self, needed: usize) -> Result<(), RdbError> {
+        if self.offset().saturating_add(needed as u64) <= self.hold_to {
+            return Ok(());
+        }
+        let what = format!("a value of more than {} bytes that would be carried as it stands", self.hold_max);
+        Err(RdbError::Unsupported { offset: self.hold_to, what })
     }
 
     /// Bytes at hand and not parsed.
@@ -136,6 +169,7 @@ impl<S: Source> Input<S> {
 
     #[cold]
     fn read_more(&mut self, n: usize) -> Result<(), RdbError> {
+        self.check_held(n)?;
         let offset = self.offset();
         let filled = self.source.fill(self.pos.saturating_add(n)).map_err(|source| RdbError::Io {
             offset: self.base + self.source.window().len() as u64,

@@ -178,11 +178,15 @@ mod tests {
 
     #[test]
     fn what_is_no_key_or_no_small_one_is_left_alone() {
-        let cases: [&[u8]; 6] = [
+        let cases: [&[u8]; 9] = [
             b"",
             b"\xff",
             b"\xfa\x01a\x01b",
-            b"\x13\x01s\x01",
+            // Streams and a module's value, which may be long.
+            b"\x0f\x01s\x00\x00\x00\x00\x00",
+            b"\x13\x01s\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+            b"\x15\x01s\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+            b"\x07\x01s\x01\x00",
             b"\x02\x01s\x80\0\0\x10\0",
             b"\x00\x01k\x81\xff\xff\xff\xff\xff\xff\xff\xff",
         ];

@@ -106,7 +106,8 @@ impl<R: Read> ReadSource<R> {
         (self.inner, self.buffer)
     }
 
-    /// Makes space behind the window, growing the buffer to at most twice what it holds.
+    /// Makes space behind the window, growing the buffer to at most twice what it holds. It grows by more than is wanted:
+    /// a value that stays in the window while it is read in small items would else be read in as small pieces.
     fn make_space(&mut self, want: usize) {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -115,7 +116,7 @@ impl<R: Read> ReadSource<R> {
         }
         if self.end == self.buffer.len() {
             let doubled = self.buffer.len() * 2;
-            self.buffer.resize(doubled.min(want.max(READ_BUFFER)).max(self.end + 1), 0);
+            self.buffer.resize(doubled.min(want.saturating_add(READ_BUFFER)).max(self.end + 1), 0);
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn complete(value: &mut Value, waiting: &mut ElementBatch) -> bool {
     let table = match value {
         Value::Hash(hash) => hash.table_mut(),
         Value::Set(set) => set.table_mut(),
-        Value::List(_) | Value::ZSet(_) => None,
+        Value::List(_) | Value::ZSet(_) | Value::Opaque(_) => None,
     };
     table.is_none_or(|table| waiting.flush(table))
 }
@@ -73,6 +73,7 @@ pub(super) fn from_packed(packed: Packed, limits: &Limits) -> Result<Value, Refu
             Err(error) => Err(format!("Hash listpack integrity check failed: {error}").into()),
         },
         Packed::Set(members) => Ok(Value::Set(Set::from_intset(members, limits.intset()))),
+        Packed::Opaque(value) => Ok(Value::Opaque(value)),
         Packed::ZSet(pairs) => match ZSet::from_listpack(pairs, limits.zset()) {
             Ok(zset) => Ok(Value::ZSet(zset)),
             Err(error) => Err(format!("Zset listpack integrity check failed: {error}").into()),

@@ -1,6 +1,7 @@
 //! What a decoder tells, key by key.
 
 use sluice_engine::encoding::{Intset, Listpack};
+use sluice_engine::value::Opaque;
 use std::borrow::Cow;
 
 /// Why a visitor does not take a key; becomes [`super::RdbError::Refused`].
@@ -49,7 +50,7 @@ pub enum Element<'a> {
     Scored(&'a [u8], f64),
 }
 
-/// A whole collection in an encoding that the engine shares. Not empty, and every entry is well-formed; what the
+/// A whole value in an encoding that the engine shares. Not empty, and every entry is well-formed; what the
 /// entries mean was not checked (that pairs are whole, fields differ, scores are numbers in order):
 /// the engine's `from_listpack` does that.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub enum Packed {
     ZSet(Listpack),
     /// A set of integers.
     Set(Intset),
+    /// A stream or a module's value, checked, as it stands.
+    Opaque(Opaque),
 }
 
 /// Something in the stream that is not read.
@@ -101,7 +104,7 @@ pub trait RdbVisitor {
     /// A string that is the decimal form of an integer.
     fn int(&mut self, key: &Key<'_>, value: i64) -> Result<(), Refusal>;
 
-    /// A small collection.
+    /// A small collection, or something opaque.
     fn packed(&mut self, key: &Key<'_>, value: Packed) -> Result<(), Refusal>;
 
     /// A collection begins. `count` is what the stream claims (items, or for lists possibly nodes): a hint that

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its part")]
 
 pub mod redis;
+pub mod streams;
 
 use sluice_persistence::rdb::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,8 @@ pub enum Plain {
     Set(BTreeSet<Vec<u8>>),
     Hash(BTreeMap<Vec<u8>, Vec<u8>>),
     ZSet(BTreeMap<Vec<u8>, f64>),
+    /// The type's name, and the value with the byte of its type.
+    Opaque(String, Vec<u8>),
 }
 
 /// A key's value and expiry, by database and name.
@@ -99,6 +102,9 @@ impl RdbVisitor for Model {
                     zset.insert(member, score(text)?);
                 }
                 (listpack.len() / 2 - zset.len(), Plain::ZSet(zset))
+            }
+            Packed::Opaque(value) => {
+                (0, Plain::Opaque(value.type_name().as_str().into(), value.as_bytes().into()))
             }
             Packed::Set(intset) => {
                 (0, Plain::Set(intset.iter().map(|n| n.to_string().into_bytes()).collect()))

@@ -157,6 +157,35 @@ pub fn check_file(path: &Path) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stdout).into_owned()) }
 }
 
+/// Fills redis with streams of every kind that its commands make.
+pub fn fill_streams(redis: &mut Redis) {
+    redis.say("CONFIG SET stream-node-max-entries 10");
+    redis.say("XADD stream:one 5-1 f v");
+    redis.say("XGROUP CREATE stream:nothing g $ MKSTREAM");
+    redis.say("XADD stream:emptied 1-1 f v");
+    redis.say("XDEL stream:emptied 1-1");
+    for n in 1..200 {
+        let text = "text ".repeat(n % 40).replace(' ', "-");
+        redis.say(&format!("XADD stream:many {n}-0 name {n} text x{text}"));
+        if n % 7 == 0 {
+            redis.say(&format!("XADD stream:many {n}-{n} other {n} name y more z"));
+        }
+        redis.say(&format!("XADD stream:trimmed MAXLEN 20 {n}-1 n {n}"));
+    }
+    redis.say("XDEL stream:many 3-0 4-0 100-0 101-0");
+    redis.say("XGROUP CREATE stream:many workers 0");
+    redis.say("XGROUP CREATE stream:many 42 50-0 ENTRIESREAD 30");
+    redis.say("XREADGROUP GROUP workers alice COUNT 20 STREAMS stream:many >");
+    redis.say("XREADGROUP GROUP workers bob COUNT 100 STREAMS stream:many >");
+    redis.say("XREADGROUP GROUP 42 7 COUNT 5 STREAMS stream:many >");
+    redis.say("XGROUP CREATECONSUMER stream:many workers idle");
+    redis.say("XACK stream:many workers 1-0 2-0 30-0");
+    redis.say("XCLAIM stream:many workers alice 0 40-0 41-0");
+    redis.say("XDEL stream:many 41-0");
+    redis.say("XSETID stream:trimmed 18446744073709551615-1 ENTRIESADDED 1000 MAXDELETEDID 5-5");
+    redis.say("PEXPIREAT stream:one 4102444800999");
+}
+
 /// Every type in every encoding redis-server 7.0 has, in two databases, with expiries.
 pub fn fill(redis: &mut Redis) {
     let long = "long text ".repeat(100);

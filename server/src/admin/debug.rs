@@ -195,6 +195,7 @@ fn object(conn: &Conn, key: &[u8], out: &mut Reply<'_>) -> CmdResult {
                 Payload::Value(Value::Hash(hash)) => hash.encoding(),
                 Payload::Value(Value::Set(set)) => set.encoding(),
                 Payload::Value(Value::ZSet(zset)) => zset.encoding(),
+                Payload::Value(Value::Opaque(value)) => value.encoding(),
                 Payload::Score(_) | Payload::Unit => "element",
             };
             let extra = match entry.payload() {

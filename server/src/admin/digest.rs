@@ -1,5 +1,7 @@
 //! DEBUG DIGEST and DIGEST-VALUE: a fingerprint of data that does not depend on its order, equal to the one
-//! redis-server computes for equal data.
+//! redis-server computes for equal data. Only for opaque values (streams, modules' values) it is our own: of the type's
+//! name and the bytes, as nobody here knows what is in them. It differs from Redis', and between two spellings of one
+//! stream, but not between two servers of ours that hold the same bytes.
 //!
 //! The fingerprint is 20 bytes to which things are added in two ways. Where order does not matter (keys, set
 //! members) the SHA-1 of the thing is XORed in ([`Digest::add`]); where it does (list elements, a field and its
@@ -79,6 +81,10 @@ fn add_value(digest: &mut Digest, value: ValueView<'_>, expires: bool) {
                 pair.mix(text(&value, &mut b));
                 digest.add(&pair.0);
             }
+        }
+        ValueView::Opaque(value) => {
+            digest.mix(value.type_name().as_str().as_bytes());
+            digest.mix(value.as_bytes());
         }
     }
     if expires {

@@ -37,6 +37,7 @@ pub(super) fn entry_bytes(entry: EntryRef<'_>, samples: usize) -> usize {
             Payload::Value(Value::Hash(hash)) => hash.memory(samples),
             Payload::Value(Value::Set(set)) => set.memory(samples),
             Payload::Value(Value::ZSet(zset)) => zset.memory(),
+            Payload::Value(Value::Opaque(value)) => value.memory(),
             _ => 0,
         }
 }

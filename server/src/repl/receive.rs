@@ -195,6 +195,8 @@ impl Attempt<'_> {
         if !self.inbox.is_empty() {
             return Err("the log of a framed payload ends inside of a command".into());
         }
+        // It has grown to the longest value there was, and the link may last for months.
+        (self.window, self.start) = (Vec::new(), 0);
         Ok(())
     }
 

@@ -67,6 +67,28 @@ fn one_of_each() -> Vec<Vec<Args>> {
     .collect()
 }
 
+/// Types and values of what is carried: a stream as Redis 5, 7.0 and 7.2 write it, and a module's value.
+fn carried() -> Vec<Vec<u8>> {
+    let node = |items: &str| {
+        let mut node = Listpack::new();
+        items.split(' ').for_each(|item| node.push_back(item.as_bytes()));
+        [&[node.as_bytes().len() as u8], node.as_bytes()].concat()
+    };
+    let (nodes, id) = (node("1 1 1 f 0 3 0 0 v 4 0 5 1 1 g w 6"), [&[0; 7][..], &[1], &[0; 8]].concat());
+    let mut all: Vec<Vec<u8>> = [15u8, 19, 21]
+        .map(|kind| {
+            let later = if kind == 15 { &[][..] } else { &[1, 0, 2, 0, 2] };
+            let (read, active) = (&later[..later.len().min(1)], if kind == 21 { &[0; 8][..] } else { &[] });
+            let stream = [&[kind, 1, 16], &id[..], &nodes, &[1, 5, 1], later, &[1, 1, b'g', 1, 0], read];
+            let pending = [&[1], &id[..], &[0; 8], &[1], &[1, 1, b'c'], &[0; 8], active, &[1], &id];
+            [stream.concat(), pending.concat()].concat()
+        })
+        .into();
+    let module = [&[7, 0x81, 1, 2, 3, 4, 5, 6, 7, 8][..], &[1, 5, 2, 9, 3, 0, 0, 0, 0], &[4], &[0; 8]];
+    all.push([&module.concat()[..], b"\x05\x02hi\x00"].concat());
+    all
+}
+
 /// RDB files.
 pub fn rdb() -> Vec<Vec<u8>> {
     let mut all = Vec::new();
@@ -75,6 +97,9 @@ pub fn rdb() -> Vec<Vec<u8>> {
         all.push(file(&filled(&writes(1, 200)), compression));
     }
     all.extend(one_of_each().iter().map(|commands| file(&filled(commands), true)));
+    all.extend(carried().iter().map(|value| {
+        [b"REDIS0011", &value[..1], b"\x01k", &value[1..], b"\x00\x01l\x01v\xff", &[0; 8]].concat()
+    }));
     all
 }
 
@@ -98,6 +123,7 @@ pub fn value() -> Vec<Vec<u8>> {
     }
     all.extend(zipmap().iter().map(|zipmap| packed(9, zipmap)));
     all.extend(listpack().iter().filter(|lp| lp.len() < 60).map(|lp| packed(20, lp)));
+    all.extend(carried());
     all.push([&[1, 2][..], b"\x01a\x01b"].concat());
     all.push([&[2, 2][..], b"\x01a\x01b"].concat());
     all.push([&[4, 1][..], b"\x01f\x01v"].concat());
@@ -326,4 +352,14 @@ pub fn link() -> Vec<Vec<u8>> {
         format!("\x3f{hello}-NOMASTERLINK\r\n").into_bytes(),
         framed,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_carried_is_sound_before_it_is_damaged() {
+        assert!(carried().iter().all(|value| super::super::run("value", value)));
+    }
 }
