@@ -23,12 +23,48 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const LAZY_FREE_ELEMENTS: usize = 10_000;
 
 /// A database and a key in it.
-pub(crate) type WatchedKey = (u32, Box<[u8]>);
+type WatchedKey = (u32, Box<[u8]>);
+
+/// Which keys of a shard are watched, each with the flags of the sessions that watch it.
+#[derive(Default)]
+pub(crate) struct Watched(HashMap<WatchedKey, Vec<Arc<AtomicBool>>>);
+
+impl Watched {
+    pub(crate) fn add(&mut self, db: u32, key: &[u8], flag: Arc<AtomicBool>) {
+        self.0.entry((db, key.into())).or_default().push(flag);
+    }
+
+    pub(crate) fn remove(&mut self, db: u32, key: Box<[u8]>, flag: &Arc<AtomicBool>) {
+        let id = (db, key);
+        if let Some(flags) = self.0.get_mut(&id) {
+            flags.retain(|f| !Arc::ptr_eq(f, flag));
+            if flags.is_empty() {
+                self.0.remove(&id);
+            }
+        }
+    }
+
+    /// Tells those who watch this key that it changed.
+    pub(crate) fn raise(&self, db: u32, key: &[u8]) {
+        if let Some(flags) = self.0.get(&(db, key.into())) {
+            raise(flags);
+        }
+    }
+
+    /// Tells those who watch a key that `changed` says yes to.
+    pub(crate) fn raise_where(&self, changed: impl Fn(u32, &[u8]) -> bool) {
+        self.0.iter().filter(|((db, key), _)| changed(*db, key)).for_each(|(_, flags)| raise(flags));
+    }
+}
+
+fn raise(flags: &[Arc<AtomicBool>]) {
+    flags.iter().for_each(|f| f.store(true, Ordering::Release));
+}
 
 /// A part of the keyspace behind one lock.
 pub struct Shard {
     pub(crate) dbs: Vec<Table>,
-    pub(crate) watched: HashMap<WatchedKey, Vec<Arc<AtomicBool>>>,
+    pub(crate) watched: Watched,
     /// Commands that wait for a key, of whichever database, by its name.
     pub(crate) blocked: HashMap<Box<[u8]>, crate::blocking::Queue>,
     pub(crate) stats: ShardStats,
@@ -51,7 +87,7 @@ impl Shard {
     pub(crate) fn new(databases: u32) -> Shard {
         Shard {
             dbs: (0..databases).map(|_| Table::new()).collect(),
-            watched: HashMap::new(),
+            watched: Watched::default(),
             blocked: HashMap::new(),
             stats: ShardStats::default(),
             expire_cursor: (0, 0),
@@ -726,9 +762,7 @@ impl<'a> Keys<'a> {
             return;
         }
         let h = hash(key);
-        if let Some(list) = self.shard(h).watched.get(&(db, key.into())) {
-            list.iter().for_each(|flag| flag.store(true, Ordering::Release));
-        }
+        self.shard(h).watched.raise(db, key);
     }
 
     // ---- exclusive access (commands that run with `Run::All`) ----
@@ -751,11 +785,8 @@ impl<'a> Keys<'a> {
         let cut = self.inner.cut.lock().clone();
         let mut n = 0;
         self.held.each(|_, shard| {
-            for ((d, key), flags) in &shard.watched {
-                if *d == db && shard.dbs[db as usize].get(key).is_some() {
-                    flags.iter().for_each(|f| f.store(true, Ordering::Release));
-                }
-            }
+            let there = |key: &[u8]| shard.dbs[db as usize].get(key).is_some();
+            shard.watched.raise_where(|d, key| d == db && there(key));
             let table = std::mem::take(&mut shard.dbs[db as usize]);
             n += table.len();
             if table.capture().is_some()
@@ -776,12 +807,8 @@ impl<'a> Keys<'a> {
             cut.raise_barrier();
         }
         self.held.each(|_, shard| {
-            for ((d, key), flags) in &shard.watched {
-                let there = |db: u32| shard.dbs[db as usize].get(key).is_some();
-                if (*d == a || *d == b) && (there(a) || there(b)) {
-                    flags.iter().for_each(|f| f.store(true, Ordering::Release));
-                }
-            }
+            let there = |db: u32, key: &[u8]| shard.dbs[db as usize].get(key).is_some();
+            shard.watched.raise_where(|d, key| (d == a || d == b) && (there(a, key) || there(b, key)));
             shard.dbs.swap(a as usize, b as usize);
         });
         if self.inner.blocked.load(Ordering::Relaxed) != 0 {
