@@ -6,7 +6,7 @@
 
 use crate::command::{CmdError, Command, Flags, KeySpec, Run};
 use crate::config::Limits;
-use crate::cut::{Cut, CutBusy, CutShared};
+use crate::cut::{Cut, CutBusy, CutShared, QueueLevel};
 use crate::expiry::own::OwnExpiries;
 use crate::hash::{hash, shard_bits};
 use crate::keyspace::{Ctx, Effects, Held, Keys, Shard, ShardStats};
@@ -45,7 +45,9 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) cut: Mutex<Option<Arc<CutShared>>>,
     pub(crate) cut_active: AtomicBool,
+    /// For cuts begun from now on.
     pub(crate) preimage_limit: AtomicUsize,
+    pub(crate) queue_level: Arc<QueueLevel>,
     pub(crate) watchers: AtomicUsize,
     /// See [`Engine::carry`].
     pub(crate) carried: Mutex<Arc<[u8]>>,
@@ -159,6 +161,7 @@ impl EngineBuilder {
                 cut: Mutex::new(None),
                 cut_active: AtomicBool::new(false),
                 preimage_limit: AtomicUsize::new(DEFAULT_PREIMAGE_LIMIT),
+                queue_level: Arc::default(),
                 watchers: AtomicUsize::new(0),
                 carried: Mutex::new(Arc::from([])),
                 blocked: AtomicUsize::new(0),
@@ -603,10 +606,10 @@ impl Engine {
         }
     }
 
+    /// Would this write add a pre-image to a queue that is full?
     #[cold]
     pub(crate) fn must_stall(&self, held: &mut Held<'_>, db: u32, keys: KeySpec, args: &[&[u8]]) -> bool {
-        let full = self.inner.cut.lock().as_ref().is_some_and(|c| c.is_full());
-        if !full {
+        if !self.inner.queue_level.is_full() {
             return false;
         }
         let mut stall = false;

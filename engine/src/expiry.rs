@@ -28,8 +28,7 @@ impl Engine {
             // The next call goes on here, so that one shard with much to do does not keep the others from their turn.
             self.inner.expire_shard.store(index, Ordering::Relaxed);
             // Expired keys a cut still needs would become pre-images: while its queue is full they can wait.
-            let full = || self.inner.cut.lock().as_ref().is_some_and(|c| c.is_full());
-            if started.elapsed() >= budget || (self.cut_in_progress() && full()) {
+            if started.elapsed() >= budget || self.inner.queue_level.is_full() {
                 break;
             }
             let mut dbs_done = 0;
