@@ -122,6 +122,22 @@ impl Ctx<'_> {
         self.keys.changed(key);
     }
 
+    /// Counts changes of `n` elements of `key`, perhaps of none.
+    pub(crate) fn changed_elements(&mut self, key: &[u8], n: usize) {
+        if n > 0 {
+            self.changed(key);
+            self.add_dirty(n as u64 - 1);
+        }
+    }
+
+    /// Counts the removal of `n` elements of `key`, perhaps of none: the key goes with its last one.
+    pub(crate) fn removed_elements(&mut self, key: &[u8], n: usize) {
+        if n > 0 {
+            self.keys.remove_if_empty(key);
+        }
+        self.changed_elements(key, n);
+    }
+
     /// Logs this command, in the selected database, in place of the one that came. Several calls make a
     /// transaction.
     pub fn propagate(&mut self, args: &[&[u8]]) {
