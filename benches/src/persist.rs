@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use crate::resp::Client;
 use crate::servers::{self, Program};
 use crate::stall::Stalls;
-use crate::table::{Side, Table, number, optional};
+use crate::table::{Columns, P50, P99, P999, Table, WORST, number, optional};
 use crate::writer::Writer;
 use crate::{scratch, watch};
 use serde::Serialize;
@@ -330,75 +330,33 @@ impl Bench<'_> {
 }
 
 fn policy_table(rows: &[PolicyRow]) -> Table {
-    let columns = vec![
-        ("server", Side::Left),
-        ("folder", Side::Left),
-        ("appendfsync", Side::Left),
-        ("clients", Side::Right),
-        ("writes/s", Side::Right),
-        ("p50 ms", Side::Right),
-        ("p99 ms", Side::Right),
-        ("worst ms", Side::Right),
-    ];
-    let cells = |row: &PolicyRow| {
-        let latency = |pick: fn(&Percentiles) -> f64| optional(row.latency.as_ref().map(pick), 2);
-        vec![
-            row.server.clone(),
-            row.folder.clone(),
-            row.policy.clone(),
-            row.clients.to_string(),
-            row.writes_a_second.map_or_else(|| "failed".into(), |rate| group_digits(rate as u64)),
-            latency(|p| p.p50_ms),
-            latency(|p| p.p99_ms),
-            latency(|p| p.worst_ms),
-        ]
-    };
-    let key = |row: &PolicyRow| (row.folder.clone(), row.policy.clone(), row.clients);
-    let breaks = (1..rows.len()).filter(|&i| key(&rows[i]) != key(&rows[i - 1])).collect();
-    Table { columns, rows: rows.iter().map(cells).collect(), breaks }
+    Columns::new()
+        .left("server", |row: &PolicyRow| row.server.clone())
+        .left("folder", |row| row.folder.clone())
+        .left("appendfsync", |row| row.policy.clone())
+        .right("clients", |row| row.clients.to_string())
+        .right("writes/s", |row| {
+            row.writes_a_second.map_or_else(|| "failed".into(), |rate| group_digits(rate as u64))
+        })
+        .latency(&[P50, P99, WORST], |row| row.latency.as_ref())
+        .table(rows, |row| (row.folder.clone(), row.policy.clone(), row.clients))
 }
 
 fn work_table(rows: &[WorkRow]) -> Table {
-    let columns = vec![
-        ("server", Side::Left),
-        ("folder", Side::Left),
-        ("work", Side::Left),
-        ("s", Side::Right),
-        ("disk MB", Side::Right),
-        ("mem +MB", Side::Right),
-        ("cpu s", Side::Right),
-        ("p50 ms", Side::Right),
-        ("p99 ms", Side::Right),
-        ("p99.9 ms", Side::Right),
-        ("worst ms", Side::Right),
-        ("machine ms", Side::Right),
-        ("writes", Side::Right),
-        ("of due", Side::Right),
-        ("load s", Side::Right),
-    ];
-    let cells = |row: &WorkRow| {
-        let latency = |pick: fn(&Percentiles) -> f64| optional(row.probe.as_ref().map(pick), 2);
-        vec![
-            row.server.clone(),
-            row.folder.clone(),
-            row.work.into(),
-            row.seconds.map_or_else(|| "failed".into(), |s| number(s, 2)),
-            optional(row.disk_mb, 1),
-            optional(row.over_rest_mb, 1),
-            optional(row.cpu_s, 2),
-            latency(|p| p.p50_ms),
-            latency(|p| p.p99_ms),
-            latency(|p| p.p999_ms),
-            latency(|p| p.worst_ms),
-            optional(row.machine_ms, 2),
-            group_digits(row.writes),
-            group_digits(row.writes_due),
-            optional(row.load_s, 2),
-        ]
-    };
-    let key = |row: &WorkRow| (row.folder.clone(), row.work);
-    let breaks = (1..rows.len()).filter(|&i| key(&rows[i]) != key(&rows[i - 1])).collect();
-    Table { columns, rows: rows.iter().map(cells).collect(), breaks }
+    Columns::new()
+        .left("server", |row: &WorkRow| row.server.clone())
+        .left("folder", |row| row.folder.clone())
+        .left("work", |row| row.work.into())
+        .right("s", |row| row.seconds.map_or_else(|| "failed".into(), |s| number(s, 2)))
+        .right("disk MB", |row| optional(row.disk_mb, 1))
+        .right("mem +MB", |row| optional(row.over_rest_mb, 1))
+        .right("cpu s", |row| optional(row.cpu_s, 2))
+        .latency(&[P50, P99, P999, WORST], |row| row.probe.as_ref())
+        .right("machine ms", |row| optional(row.machine_ms, 2))
+        .right("writes", |row| group_digits(row.writes))
+        .right("of due", |row| group_digits(row.writes_due))
+        .right("load s", |row| optional(row.load_s, 2))
+        .table(rows, |row| (row.folder.clone(), row.work))
 }
 
 fn megabytes(bytes: u64) -> f64 {

@@ -1,5 +1,7 @@
 //! The table on the terminal, and the cells the page's table shares with it.
 
+use crate::dataset::group_digits;
+use crate::latency::Percentiles;
 use crate::row::Row;
 
 /// Which side a column's text keeps to.
@@ -12,70 +14,85 @@ pub(crate) enum Side {
 /// A column: its heading and side.
 type Column = (&'static str, Side);
 
-const NAMES: [Column; 4] =
-    [("server", Side::Left), ("transport", Side::Left), ("disk", Side::Left), ("replicas", Side::Right)];
-const REPLICA: Column = ("replica", Side::Left);
-const FIGURES: [Column; 11] = [
-    ("sync s", Side::Right),
-    ("1st byte", Side::Right),
-    ("disk MB", Side::Right),
-    ("mem +MB", Side::Right),
-    ("cpu s", Side::Right),
-    ("p50 ms", Side::Right),
-    ("p99 ms", Side::Right),
-    ("p99.9 ms", Side::Right),
-    ("worst ms", Side::Right),
-    ("machine ms", Side::Right),
-    ("writes", Side::Right),
-];
+/// A figure of latencies: its heading, and which it is.
+pub(crate) type Figure = (&'static str, fn(&Percentiles) -> f64);
+
+pub(crate) const P50: Figure = ("p50 ms", |p| p.p50_ms);
+pub(crate) const P99: Figure = ("p99 ms", |p| p.p99_ms);
+pub(crate) const P999: Figure = ("p99.9 ms", |p| p.p999_ms);
+pub(crate) const WORST: Figure = ("worst ms", |p| p.worst_ms);
 
 /// A table of text.
 pub(crate) struct Table {
     pub(crate) columns: Vec<Column>,
     pub(crate) rows: Vec<Vec<String>>,
-    /// Indices of rows before which a new disk or number of replicas begins.
+    /// Indices of rows before which a new group begins (another disk, another number of replicas).
     pub(crate) breaks: Vec<usize>,
 }
 
-/// The table of some rows. The replica's program is a column only where it is not the primary's.
-pub(crate) fn table(rows: &[Row]) -> Table {
-    let mixed = rows.iter().any(|row| row.replica != row.server);
-    let columns = NAMES.into_iter().chain(mixed.then_some(REPLICA)).chain(FIGURES).collect();
-    let cells = |row: &Row| {
-        let mut cells =
-            vec![row.server.clone(), row.transport.clone(), row.disk.clone(), row.replicas.to_string()];
-        if mixed {
-            cells.push(row.replica.clone());
+/// What a column shows of a row.
+type Cell<R> = Box<dyn Fn(&R) -> String>;
+
+/// Columns for rows of type `R`, each heading beside what its cells show.
+pub(crate) struct Columns<R>(Vec<(Column, Cell<R>)>);
+
+impl<R: 'static> Columns<R> {
+    pub(crate) fn new() -> Columns<R> {
+        Columns(Vec::new())
+    }
+
+    pub(crate) fn left(mut self, heading: &'static str, cell: fn(&R) -> String) -> Columns<R> {
+        self.0.push(((heading, Side::Left), Box::new(cell)));
+        self
+    }
+
+    pub(crate) fn right(mut self, heading: &'static str, cell: fn(&R) -> String) -> Columns<R> {
+        self.0.push(((heading, Side::Right), Box::new(cell)));
+        self
+    }
+
+    pub(crate) fn latency(mut self, figures: &[Figure], of: fn(&R) -> Option<&Percentiles>) -> Columns<R> {
+        for &(heading, pick) in figures {
+            let cell = move |row: &R| optional(of(row).map(pick), 2);
+            self.0.push(((heading, Side::Right), Box::new(cell)));
         }
-        cells.extend(figures(row));
-        cells
-    };
-    let breaks = (1..rows.len())
-        .filter(|&i| (&rows[i].disk, rows[i].replicas) != (&rows[i - 1].disk, rows[i - 1].replicas))
-        .collect();
-    Table { columns, rows: rows.iter().map(cells).collect(), breaks }
+        self
+    }
+
+    /// The table of some rows; where `group` changes from one to the next, a new group begins.
+    pub(crate) fn table<K: PartialEq>(self, rows: &[R], group: impl Fn(&R) -> K) -> Table {
+        Table {
+            columns: self.0.iter().map(|(column, _)| *column).collect(),
+            rows: rows.iter().map(|row| self.0.iter().map(|(_, cell)| cell(row)).collect()).collect(),
+            breaks: (1..rows.len()).filter(|&i| group(&rows[i]) != group(&rows[i - 1])).collect(),
+        }
+    }
 }
 
-fn figures(row: &Row) -> [String; 11] {
-    let sync = match (row.sync_s, &row.error) {
-        (Some(s), _) => number(s, 3),
-        (None, Some(_)) => "failed".into(),
-        (None, None) => "-".into(),
-    };
-    let latency = |pick: fn(&crate::latency::Percentiles) -> f64| optional(row.probe.as_ref().map(pick), 2);
-    [
-        sync,
-        optional(row.first_byte_ms, 1),
-        optional(row.disk_mb, 1),
-        optional(row.over_rest_mb, 1),
-        optional(row.cpu_s, 2),
-        latency(|p| p.p50_ms),
-        latency(|p| p.p99_ms),
-        latency(|p| p.p999_ms),
-        latency(|p| p.worst_ms),
-        optional(row.machine_ms, 2),
-        if row.sync_s.is_some() { crate::dataset::group_digits(row.writes) } else { "-".into() },
-    ]
+/// The table of some full syncs. The replica's program is a column only where it is not the primary's.
+pub(crate) fn table(rows: &[Row]) -> Table {
+    let mut columns = Columns::new()
+        .left("server", |row: &Row| row.server.clone())
+        .left("transport", |row| row.transport.clone())
+        .left("disk", |row| row.disk.clone())
+        .right("replicas", |row| row.replicas.to_string());
+    if rows.iter().any(|row| row.replica != row.server) {
+        columns = columns.left("replica", |row| row.replica.clone());
+    }
+    columns
+        .right("sync s", |row| match (row.sync_s, &row.error) {
+            (Some(s), _) => number(s, 3),
+            (None, Some(_)) => "failed".into(),
+            (None, None) => "-".into(),
+        })
+        .right("1st byte", |row| optional(row.first_byte_ms, 1))
+        .right("disk MB", |row| optional(row.disk_mb, 1))
+        .right("mem +MB", |row| optional(row.over_rest_mb, 1))
+        .right("cpu s", |row| optional(row.cpu_s, 2))
+        .latency(&[P50, P99, P999, WORST], |row| row.probe.as_ref())
+        .right("machine ms", |row| optional(row.machine_ms, 2))
+        .right("writes", |row| if row.sync_s.is_some() { group_digits(row.writes) } else { "-".into() })
+        .table(rows, |row| (row.disk.clone(), row.replicas))
 }
 
 pub(crate) fn optional(value: Option<f64>, decimals: usize) -> String {

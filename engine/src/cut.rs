@@ -114,13 +114,37 @@ pub enum Step {
 
 // ---- the writers' side ---------------------------------------------------------------------------------------
 
+/// How many bytes of pre-images wait for the running cut, and how many may. It is the engine's, for one cut after the
+/// other, so that a write sees whether there is room without taking a lock.
+#[derive(Default)]
+pub(crate) struct QueueLevel {
+    bytes: AtomicUsize,
+    limit: AtomicUsize,
+}
+
+impl QueueLevel {
+    /// Above the limit? Never where there is no cut.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes that begin to wait; returns how many there are now.
+    fn add(&self, bytes: usize) -> usize {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    fn sub(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
 /// What the writers and the walker of one cut share.
 pub(crate) struct CutShared {
     queue: Mutex<VecDeque<(u32, Entry)>>,
-    queued_bytes: AtomicUsize,
+    level: Arc<QueueLevel>,
     queued_total: AtomicU64,
     queued_peak: AtomicUsize,
-    pub(crate) limit: AtomicUsize,
     barrier: AtomicU64,
     over: AtomicBool,
     detached: Mutex<Vec<Table>>,
@@ -165,14 +189,14 @@ impl CutShared {
     }
 
     fn account(&self, bytes: usize) {
-        let now = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let now = self.level.add(bytes);
         self.queued_total.fetch_add(bytes as u64, Ordering::Relaxed);
         self.queued_peak.fetch_max(now, Ordering::Relaxed);
     }
 
     fn pop(&self) -> Option<(u32, Entry)> {
         let item = self.queue.lock().pop_front()?;
-        self.queued_bytes.fetch_sub(cost(item.1.as_ref()), Ordering::Relaxed);
+        self.level.sub(cost(item.1.as_ref()));
         Some(item)
     }
 
@@ -181,17 +205,13 @@ impl CutShared {
         let mut q = self.queue.lock();
         let at = q.iter().position(|(_, e)| huge_of(e.as_ref()).is_some_and(|s| Arc::ptr_eq(s, state)))?;
         let (_, e) = q.remove(at)?;
-        self.queued_bytes.fetch_sub(cost(e.as_ref()), Ordering::Relaxed);
+        self.level.sub(cost(e.as_ref()));
         Some(e)
     }
 
     /// Effects from here on must wait for the end of the cut where log and cut share a stream.
     pub(crate) fn raise_barrier(&self) {
         self.barrier.fetch_min(self.log.end(), Ordering::AcqRel);
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.queued_bytes.load(Ordering::Relaxed) > self.limit.load(Ordering::Relaxed)
     }
 
     /// A flushed database whose entries the walker still has to deliver.
@@ -220,7 +240,7 @@ impl HugeState {
         let handed = std::mem::take(&mut *self.handed.lock());
         for e in &handed {
             deliver_element(self.kind, e.as_ref(), sink);
-            self.cut.queued_bytes.fetch_sub(e.as_ref().block_bytes(), Ordering::Relaxed);
+            self.cut.level.sub(e.as_ref().block_bytes());
         }
     }
 }
@@ -412,15 +432,15 @@ impl Cut {
         }
         let shared = Arc::new(CutShared {
             queue: Mutex::new(VecDeque::new()),
-            queued_bytes: AtomicUsize::new(0),
+            level: inner.queue_level.clone(),
             queued_total: AtomicU64::new(0),
             queued_peak: AtomicUsize::new(0),
-            limit: AtomicUsize::new(inner.preimage_limit.load(Ordering::Relaxed)),
             barrier: AtomicU64::new(u64::MAX),
             over: AtomicBool::new(false),
             detached: Mutex::new(Vec::new()),
             log: inner.log.clone(),
         });
+        inner.queue_level.limit.store(inner.preimage_limit.load(Ordering::Relaxed), Ordering::Relaxed);
         let mut sizes = vec![(0u64, 0u64); inner.databases as usize];
         for shard in &mut shards {
             for (db, table) in shard.dbs.iter_mut().enumerate() {
@@ -723,11 +743,12 @@ impl Cut {
             }
         }
         let mut slot = self.inner.cut.lock();
+        // No table has a capture any more, so this cut adds nothing to the level from here on: the next one may have it.
+        self.shared.level.bytes.store(0, Ordering::Relaxed);
         self.inner.cut_active.store(false, Ordering::Release);
         *slot = None;
         drop(slot);
         self.shared.queue.lock().clear();
-        self.shared.queued_bytes.store(0, Ordering::Relaxed);
     }
 }
 

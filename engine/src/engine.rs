@@ -4,15 +4,15 @@
 //! in ascending order, or all), runs it, and appends its effect to the log before it lets go of them; log order is
 //! therefore a legal serial order.
 
-use crate::command::{CmdError, Command, Flags, KeySpec, Run, TxOp};
+use crate::command::{CmdError, Command, Flags, KeySpec, Run};
 use crate::config::Limits;
-use crate::cut::{Cut, CutBusy, CutShared};
+use crate::cut::{Cut, CutBusy, CutShared, QueueLevel};
+use crate::expiry::own::OwnExpiries;
 use crate::hash::{hash, shard_bits};
-use crate::keyspace::{Ctx, Held, Keys, Shard, ShardStats};
+use crate::keyspace::{Ctx, Effects, Held, Keys, Shard, ShardStats};
 use crate::log::Log;
-use crate::own_expiry::OwnExpiries;
 use crate::resp::Reply;
-use crate::session::{MAX_QUEUED, Queued, Session, Transaction, Watch};
+use crate::session::Session;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -26,11 +26,6 @@ pub const MAX_SHARDS: usize = 256;
 pub const DEFAULT_PREIMAGE_LIMIT: usize = 64 << 20;
 /// Most databases.
 pub const MAX_DATABASES: u32 = 1 << 10;
-
-/// Errors kept for [`Session::exec_errors`].
-const MAX_EXEC_ERRORS: usize = 1024;
-/// Keys are removed by the active expiry in steps of this many per shard lock.
-const EXPIRE_STEP: usize = 64;
 
 #[repr(align(128))]
 pub(crate) struct Padded(Mutex<Shard>);
@@ -50,7 +45,9 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) cut: Mutex<Option<Arc<CutShared>>>,
     pub(crate) cut_active: AtomicBool,
+    /// For cuts begun from now on.
     pub(crate) preimage_limit: AtomicUsize,
+    pub(crate) queue_level: Arc<QueueLevel>,
     pub(crate) watchers: AtomicUsize,
     /// See [`Engine::carry`].
     pub(crate) carried: Mutex<Arc<[u8]>>,
@@ -62,7 +59,7 @@ pub(crate) struct Inner {
     pub(crate) own_expiries: OwnExpiries,
     pub(crate) changes: AtomicU64,
     /// The shard the active expiry begins at: where it ran out of time.
-    expire_shard: AtomicUsize,
+    pub(crate) expire_shard: AtomicUsize,
     commands: Vec<&'static Command>,
     by_name: HashMap<&'static [u8], usize, foldhash::fast::RandomState>,
     calls: Vec<CommandStats>,
@@ -164,6 +161,7 @@ impl EngineBuilder {
                 cut: Mutex::new(None),
                 cut_active: AtomicBool::new(false),
                 preimage_limit: AtomicUsize::new(DEFAULT_PREIMAGE_LIMIT),
+                queue_level: Arc::default(),
                 watchers: AtomicUsize::new(0),
                 carried: Mutex::new(Arc::from([])),
                 blocked: AtomicUsize::new(0),
@@ -362,19 +360,14 @@ impl Engine {
         cx.keys.remove_doomed();
         let (held, fx) = cx.into_parts();
         self.commit(fx, None);
-        let ready = std::mem::take(&mut fx.ready);
-        if !ready.is_empty() {
-            self.serve_ready(held, ready);
-        } else {
-            drop(held);
-        }
+        self.unlock(held, fx);
         r
     }
 
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn context<'a>(
         &'a self,
-        fx: &'a mut crate::keyspace::Effects,
+        fx: &'a mut Effects,
         held: Held<'a>,
         db: u32,
         from_primary: bool,
@@ -446,7 +439,7 @@ impl Engine {
 
     /// On a replica, the primary's stream is the log: what changes nothing is appended as it came. Inside MULTI it
     /// waits for EXEC, so that no cut begins in the middle of a block.
-    fn relay(&self, s: &mut Session, req: Request<'_>) {
+    pub(crate) fn relay(&self, s: &mut Session, req: Request<'_>) {
         let Some(raw) = req.raw.filter(|_| s.from_primary) else { return };
         if s.in_multi() {
             s.block.extend_from_slice(raw);
@@ -455,20 +448,19 @@ impl Engine {
         }
     }
 
-    /// Appends the bytes of a MULTI block that has ended.
-    fn relay_block(&self, s: &mut Session) {
-        let block = std::mem::take(&mut s.block);
-        if !block.is_empty() {
-            self.inner.log.append_stream(&block, s.db);
-        }
-    }
-
     /// Appends bytes of the primary's stream that the engine was not asked to run (see `Session::from_primary`).
     pub fn relay_unknown(&self, s: &mut Session, raw: &[u8]) {
         self.relay(s, Request { args: &[], raw: Some(raw) });
     }
 
-    fn refuse(&self, id: usize, resp3: bool, out: &mut Vec<u8>, e: &CmdError, rejected: bool) -> Outcome {
+    pub(crate) fn refuse(
+        &self,
+        id: usize,
+        resp3: bool,
+        out: &mut Vec<u8>,
+        e: &CmdError,
+        rejected: bool,
+    ) -> Outcome {
         let stats = &self.inner.calls[id];
         if rejected { &stats.rejected } else { &stats.failed }.fetch_add(1, Ordering::Relaxed);
         if !rejected {
@@ -540,12 +532,7 @@ impl Engine {
             s.blocked = Some(self.enqueue(&mut held, wish, db, resp3, req.args));
             return Outcome::Blocked;
         }
-        if !fx.ready.is_empty() {
-            let ready = std::mem::take(&mut fx.ready);
-            self.serve_ready(held, ready);
-        } else {
-            drop(held);
-        }
+        self.unlock(held, fx);
         match result {
             Ok(()) => {
                 self.inner.calls[row.id].calls.fetch_add(1, Ordering::Relaxed);
@@ -559,7 +546,7 @@ impl Engine {
     }
 
     /// Appends effects to the log; the shards are still locked.
-    pub(crate) fn commit(&self, fx: &mut crate::keyspace::Effects, verbatim: Option<(u32, &[u8])>) {
+    pub(crate) fn commit(&self, fx: &mut Effects, verbatim: Option<(u32, &[u8])>) {
         if !fx.enabled {
             return;
         }
@@ -581,11 +568,19 @@ impl Engine {
     }
 
     /// Appends effects that have nothing to do with each other.
-    fn commit_apart(&self, fx: &crate::keyspace::Effects) {
+    fn commit_apart(&self, fx: &Effects) {
         let mut from = 0;
         for (db, end) in &fx.ops {
             self.inner.log.append(*db, &fx.buf[from..*end]);
             from = *end;
+        }
+    }
+
+    /// Lets go of the shards; commands that waited for what changed are served before.
+    #[inline]
+    pub(crate) fn unlock(&self, held: Held<'_>, fx: &mut Effects) {
+        if !fx.ready.is_empty() {
+            self.serve_ready(held, std::mem::take(&mut fx.ready));
         }
     }
 
@@ -612,10 +607,10 @@ impl Engine {
         }
     }
 
+    /// Would this write add a pre-image to a queue that is full?
     #[cold]
     pub(crate) fn must_stall(&self, held: &mut Held<'_>, db: u32, keys: KeySpec, args: &[&[u8]]) -> bool {
-        let full = self.inner.cut.lock().as_ref().is_some_and(|c| c.is_full());
-        if !full {
+        if !self.inner.queue_level.is_full() {
             return false;
         }
         let mut stall = false;
@@ -629,7 +624,13 @@ impl Engine {
 
     /// A write that reads one key to change another (COPY, SUNIONSTORE) needs both to be delivered before its effect
     /// where cut and log share a stream. What it changes is handed over when it changes; here the rest follows.
-    fn hand_over_read_keys(&self, held: &mut Held<'_>, db: u32, command: &Command, args: &[&[u8]]) {
+    pub(crate) fn hand_over_read_keys(
+        &self,
+        held: &mut Held<'_>,
+        db: u32,
+        command: &Command,
+        args: &[&[u8]],
+    ) {
         const CHANGE_EVERY_KEY: [&str; 6] = ["del", "unlink", "mset", "msetnx", "rename", "renamenx"];
         if !command.flags.contains(Flags::WRITE)
             || matches!(command.keys, KeySpec::None | KeySpec::Range { first: 1, last: 1, .. })
@@ -641,324 +642,6 @@ impl Engine {
             let h = hash(args[at]);
             held.hand_over(self.inner.shard_of(h), db, h, args[at]);
         });
-    }
-
-    // ---- transactions ----
-
-    fn queue(&self, s: &mut Session, row: Row, req: Request<'_>, out: &mut Vec<u8>) -> Outcome {
-        self.relay(s, req);
-        let args = req.args;
-        if row.command.flags.contains(crate::command::Flags::NO_MULTI) {
-            s.break_multi();
-            let e = CmdError::text("ERR Command not allowed inside a transaction");
-            return self.refuse(row.id, s.resp3, out, &e, true);
-        }
-        let t = s.transaction.as_mut().expect("the caller checked");
-        if t.queued.len() >= MAX_QUEUED {
-            t.broken = true;
-            let e = CmdError(format!("ERR MULTI queue is full ({MAX_QUEUED} commands)").into());
-            return self.refuse(row.id, s.resp3, out, &e, true);
-        }
-        t.queued.push(Queued {
-            id: row.id,
-            command: row.command,
-            args: args.iter().map(|a| a.to_vec()).collect(),
-        });
-        out.extend_from_slice(b"+QUEUED\r\n");
-        Outcome::Done
-    }
-
-    fn run_transaction(
-        &self,
-        op: TxOp,
-        row: Row,
-        s: &mut Session,
-        req: Request<'_>,
-        out: &mut Vec<u8>,
-        external: ExternalInExec<'_>,
-    ) -> Outcome {
-        let refusal = match op {
-            TxOp::Multi if s.in_multi() => Some("ERR MULTI calls can not be nested"),
-            TxOp::Exec if !s.in_multi() => Some("ERR EXEC without MULTI"),
-            TxOp::Discard if !s.in_multi() => Some("ERR DISCARD without MULTI"),
-            TxOp::Watch if s.in_multi() => Some("ERR WATCH inside MULTI is not allowed"),
-            _ => None,
-        };
-        if let Some(text) = refusal {
-            self.relay(s, req);
-            return self.refuse(row.id, s.resp3, out, &CmdError::text(text), false);
-        }
-        let resp3 = s.resp3;
-        match op {
-            TxOp::Multi => {
-                s.transaction = Some(Transaction::default());
-                self.relay(s, req);
-            }
-            TxOp::Discard => {
-                self.relay(s, req);
-                s.transaction = None;
-                self.relay_block(s);
-                self.unwatch(s);
-            }
-            TxOp::Watch => {
-                self.relay(s, req);
-                self.watch(s, &req.args[1..]);
-            }
-            TxOp::Unwatch if s.in_multi() => return self.queue(s, row, req, out),
-            TxOp::Unwatch => {
-                self.relay(s, req);
-                self.unwatch(s);
-            }
-            TxOp::Exec => return self.exec(s, row, req, out, external),
-        }
-        self.inner.calls[row.id].calls.fetch_add(1, Ordering::Relaxed);
-        Reply::new(out, resp3).ok();
-        Outcome::Done
-    }
-
-    fn watch(&self, s: &mut Session, keys: &[&[u8]]) {
-        let now = if s.now_ms == 0 { now_ms() } else { s.now_ms };
-        for key in keys {
-            if s.watches.iter().any(|w| w.db == s.db && &*w.key == *key) {
-                continue;
-            }
-            let h = hash(key);
-            let mut shard = self.inner.shards[self.inner.shard_of(h)].lock();
-            let was_due = shard.dbs[s.db as usize]
-                .get_hashed(h, key)
-                .and_then(|e| e.expire())
-                .is_some_and(|at| at <= now);
-            shard.watched.entry((s.db, (*key).into())).or_default().push(s.touched.clone());
-            self.inner.watchers.fetch_add(1, Ordering::Relaxed);
-            s.watches.push(Watch { db: s.db, key: (*key).into(), was_due });
-        }
-    }
-
-    fn unwatch(&self, s: &mut Session) {
-        for w in s.watches.drain(..) {
-            let mut shard = self.inner.shards[self.inner.shard_of(hash(&w.key))].lock();
-            let id = (w.db, w.key);
-            if let Some(list) = shard.watched.get_mut(&id) {
-                list.retain(|f| !Arc::ptr_eq(f, &s.touched));
-                if list.is_empty() {
-                    shard.watched.remove(&id);
-                }
-            }
-            self.inner.watchers.fetch_sub(1, Ordering::Relaxed);
-        }
-        s.touched.store(false, Ordering::Release);
-    }
-
-    /// Ends a session: its watches go. Call it before dropping a session that may watch keys.
-    pub fn end_session(&self, s: &mut Session) {
-        s.transaction = None;
-        self.unwatch(s);
-    }
-
-    fn exec(
-        &self,
-        s: &mut Session,
-        row: Row,
-        req: Request<'_>,
-        out: &mut Vec<u8>,
-        external: ExternalInExec<'_>,
-    ) -> Outcome {
-        let t = s.transaction.take().expect("the caller checked");
-        if t.broken {
-            if let Some(raw) = req.raw.filter(|_| s.from_primary) {
-                s.block.extend_from_slice(raw);
-                self.relay_block(s);
-            }
-            self.unwatch(s);
-            let e = CmdError::text("EXECABORT Transaction discarded because of previous errors.");
-            return self.refuse(row.id, s.resp3, out, &e, false);
-        }
-        let mut indexes: SmallVec<[usize; 8]> = SmallVec::new();
-        let mut all = false;
-        for q in &t.queued {
-            let args: SmallVec<[&[u8]; 8]> = q.args.iter().map(Vec::as_slice).collect();
-            match q.command.run {
-                Run::All(_) | Run::External => all = true,
-                _ => q.command.keys.each(&args, |at| indexes.push(self.inner.shard_of(hash(args[at])))),
-            }
-        }
-        for w in &s.watches {
-            indexes.push(self.inner.shard_of(hash(&w.key)));
-        }
-        let mut held = if all { Held::All(self.inner.lock_all()) } else { self.lock_indexes(indexes) };
-        if !all && self.each_queued(&t, s.db, |_, q, args| self.wakes(&held, q.command, args)) {
-            drop(held);
-            held = Held::All(self.inner.lock_all());
-        }
-        if self.inner.cut_active.load(Ordering::Relaxed) {
-            if self.each_queued(&t, s.db, |db, q, args| self.must_stall(&mut held, db, q.command.keys, args))
-            {
-                drop(held);
-                s.transaction = Some(t);
-                return Outcome::Stalled;
-            }
-            self.each_queued(&t, s.db, |db, q, args| {
-                self.hand_over_read_keys(&mut held, db, q.command, args);
-                false
-            });
-        }
-        let now = if s.now_ms == 0 { now_ms() } else { s.now_ms };
-        let mut fx = std::mem::take(&mut s.fx);
-        let (mut db, resp3, from_primary) = (s.db, s.resp3, s.from_primary);
-        let mut cx = self.context(&mut fx, held, db, from_primary, now, out, resp3);
-        let due = s.watches.iter().any(|w| !w.was_due && cx.keys.is_due_key(w.db, &w.key));
-        if s.was_touched() || due {
-            cx.out.null_array();
-        } else {
-            cx.out.array(t.queued.len());
-            for q in &t.queued {
-                let args: SmallVec<[&[u8]; 8]> = q.args.iter().map(Vec::as_slice).collect();
-                self.exec_one(s, Row { id: q.id, command: q.command }, &args, &mut cx, external);
-                db = s.db;
-                cx.keys.db = db;
-            }
-        }
-        cx.keys.remove_doomed();
-        let (held, effects) = cx.into_parts();
-        if from_primary {
-            if let Some(raw) = req.raw {
-                s.block.extend_from_slice(raw);
-                self.relay_block(s);
-            }
-        } else {
-            self.commit(effects, None);
-        }
-        let ready = std::mem::take(&mut effects.ready);
-        if !ready.is_empty() {
-            self.serve_ready(held, ready);
-        } else {
-            drop(held);
-        }
-        s.fx = fx;
-        self.unwatch(s);
-        self.inner.calls[row.id].calls.fetch_add(1, Ordering::Relaxed);
-        Outcome::Done
-    }
-
-    /// Calls `f` with the queued commands and the databases they will run in, until it returns true.
-    fn each_queued(
-        &self,
-        t: &Transaction,
-        mut db: u32,
-        mut f: impl FnMut(u32, &Queued, &[&[u8]]) -> bool,
-    ) -> bool {
-        t.queued.iter().any(|q| {
-            let args: SmallVec<[&[u8]; 8]> = q.args.iter().map(Vec::as_slice).collect();
-            if q.command.name == "select" {
-                let wanted = crate::num::parse_i64(args[1]).and_then(|n| u32::try_from(n).ok());
-                db = wanted.filter(|n| *n < self.inner.databases).unwrap_or(db);
-            }
-            f(db, q, &args)
-        })
-    }
-
-    fn exec_one(
-        &self,
-        s: &mut Session,
-        row: Row,
-        args: &[&[u8]],
-        cx: &mut Ctx<'_>,
-        external: ExternalInExec<'_>,
-    ) {
-        let start = cx.out.raw().len();
-        let db = cx.keys.db;
-        cx.keys.fx.dirty = 0;
-        cx.keys.fx.replaced = false;
-        let result = match row.command.run {
-            Run::Keys(f) | Run::All(f) => f(cx, args),
-            Run::Session(f) => f(s, args, &mut cx.out),
-            Run::External => {
-                external(row, args, cx);
-                Ok(())
-            }
-            // UNWATCH inside MULTI does nothing: EXEC unwatches anyway.
-            Run::Transaction(_) => {
-                cx.out.ok();
-                Ok(())
-            }
-        };
-        let wrote = row.command.flags.contains(Flags::WRITE) && cx.keys.fx.dirty > 0;
-        if cx.keys.replica && !s.from_primary && wrote {
-            self.inner.own_expiries.note(cx, |f| row.command.keys.each(args, f), args);
-        }
-        if cx.keys.fx.dirty > 0 {
-            self.inner.changes.fetch_add(cx.keys.fx.dirty, Ordering::Relaxed);
-            if !cx.keys.fx.replaced {
-                cx.keys.fx.push(db, args);
-            }
-        }
-        let stats = &self.inner.calls[row.id];
-        stats.calls.fetch_add(1, Ordering::Relaxed);
-        if let Err(e) = result {
-            stats.failed.fetch_add(1, Ordering::Relaxed);
-            cx.out.raw().truncate(start);
-            cx.out.error(&e.0);
-            if !s.from_primary && s.exec_errors.len() < MAX_EXEC_ERRORS {
-                s.exec_errors.push(e);
-            }
-        }
-    }
-
-    // ---- time ----
-
-    /// Removes expired keys for at most `budget`; returns how many. Call it regularly on a primary.
-    pub fn expire_cycle(&self, budget: Duration) -> usize {
-        if self.inner.replica.load(Ordering::Acquire) {
-            return 0;
-        }
-        let started = std::time::Instant::now();
-        let mut removed = 0;
-        let (count, first) = (self.inner.shards.len(), self.inner.expire_shard.load(Ordering::Relaxed));
-        for index in (first..first + count).map(|i| i % count) {
-            let padded = &self.inner.shards[index];
-            // The next call goes on here, so that one shard with much to do does not keep the others from their turn.
-            self.inner.expire_shard.store(index, Ordering::Relaxed);
-            // Expired keys a cut still needs would become pre-images: while its queue is full they can wait.
-            let full = || self.inner.cut.lock().as_ref().is_some_and(|c| c.is_full());
-            if started.elapsed() >= budget || (self.cut_in_progress() && full()) {
-                break;
-            }
-            let mut empty_dbs = 0;
-            // A whole turn over the shard's databases, or until the time is up; the lock is taken per segment.
-            while started.elapsed() < budget && empty_dbs < self.inner.databases as usize {
-                let mut shard = padded.lock();
-                let shard = &mut *shard;
-                let (db, position) = shard.expire_cursor;
-                if shard.dbs[db].with_ttl() == 0 {
-                    shard.expire_cursor = ((db + 1) % self.inner.databases as usize, 0);
-                    empty_dbs += 1;
-                    continue;
-                }
-                let log = self.inner.log.is_active().then_some(&self.inner.log);
-                let now = now_ms();
-                let (watched, mut buf) = (&shard.watched, Vec::new());
-                let (next, n) = shard.dbs[db].expire_segment(position, now, EXPIRE_STEP, |key| {
-                    if log.is_some() {
-                        crate::log::encode_command(&mut buf, &[b"DEL", key]);
-                    }
-                    if let Some(list) = watched.get(&(db as u32, key.into())) {
-                        list.iter().for_each(|f| f.store(true, Ordering::Release));
-                    }
-                });
-                if let (Some(log), false) = (log, buf.is_empty()) {
-                    log.append(db as u32, &buf);
-                }
-                shard.stats.expired += n as u64;
-                removed += n;
-                shard.expire_cursor = if next == 0 {
-                    empty_dbs += 1;
-                    ((db + 1) % self.inner.databases as usize, 0)
-                } else {
-                    (db, next)
-                };
-            }
-        }
-        removed
     }
 }
 

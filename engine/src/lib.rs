@@ -65,16 +65,18 @@ pub mod cut;
 pub mod encoding;
 pub mod engine;
 pub mod entry;
+mod expiry;
 pub mod glob;
 pub mod hash;
 pub mod keyspace;
 pub mod load;
 pub mod log;
 pub mod num;
-mod own_expiry;
+
 pub mod resp;
 pub mod session;
 pub mod table;
+mod transaction;
 pub mod value;
 
 pub use api::Db;

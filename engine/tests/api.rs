@@ -1,9 +1,9 @@
 //! The typed API beside commands: same values, same log.
 
-use sluice_engine::Engine;
 use sluice_engine::api::{Error, Expiry, Only, ReplyValue, SetOptions, Ttl};
 use sluice_engine::cut::{CutSink, Element, EntryMeta, HugeKind, Step};
 use sluice_engine::value::ValueView;
+use sluice_engine::{Engine, Outcome, Request};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -151,4 +151,24 @@ fn a_write_waits_for_room_in_the_queue_of_a_cut() {
     assert!(kept());
     assert!(done.load(Ordering::Acquire));
     assert!(cut.preimage_peak() < 1_500);
+}
+
+#[test]
+fn a_cut_given_up_with_a_full_queue_holds_nobody_up() {
+    let engine = Engine::default();
+    engine.set_preimage_limit(50);
+    for key in ["a", "b"] {
+        engine.db(0).set(key, [b'x'; 100]).unwrap();
+    }
+    let set = |key: &[u8]| {
+        let (row, args) = (engine.lookup(b"set").unwrap(), [b"SET".as_slice(), key, b"new"]);
+        let request = Request { args: &args, raw: None };
+        engine.call(&mut engine.session(), row, request, &mut Vec::new(), &mut |_, _, _| {})
+    };
+    let cut = engine.begin_cut().unwrap();
+    assert_eq!((set(b"a"), set(b"b")), (Outcome::Done, Outcome::Stalled));
+    drop(cut);
+    assert_eq!(set(b"b"), Outcome::Done);
+    let _next = engine.begin_cut().unwrap();
+    assert_eq!(set(b"a"), Outcome::Done, "the next cut begins with an empty queue");
 }

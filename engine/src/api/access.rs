@@ -100,7 +100,7 @@ impl Engine {
     /// Runs `f` with everything locked. Its effects are logged even where it panics: they have happened.
     pub(super) fn with_all<R>(&self, db: u32, f: impl FnOnce(&dyn Within) -> R) -> R {
         // Which keys it will change is unknown, so it waits for any room at all.
-        while self.inner.cut.lock().as_ref().is_some_and(|c| c.is_full()) {
+        while self.inner.queue_level.is_full() {
             std::thread::sleep(STALL_PAUSE);
         }
         let (mut fx, mut out) = (Effects::default(), Vec::new());

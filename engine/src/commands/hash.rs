@@ -63,11 +63,7 @@ fn hdel(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         Some(hash) => a[2..].iter().filter(|field| hash.remove(field)).count(),
         None => 0,
     };
-    if removed > 0 {
-        cx.keys.remove_if_empty(a[1]);
-        cx.changed(a[1]);
-        cx.add_dirty(removed as u64 - 1);
-    }
+    cx.removed_elements(a[1], removed);
     cx.out.int(removed as i64);
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Expiry is logged as an absolute time, or as the deletion it amounts to where that time has passed. What needs a
 //! whole database runs exclusively.
 
+use super::scan::{ScanOptions, cursor_arg};
 use super::string::bad_expire;
 use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
 use crate::entry::{EntryRef, Payload};
@@ -335,54 +336,16 @@ fn keys(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     Ok(())
 }
 
-/// Reads a cursor as `strtoul` does: digits, perhaps a sign, perhaps nothing at all.
-pub(crate) fn cursor_arg(arg: &[u8]) -> Result<u64, CmdError> {
-    let (negative, digits) = match arg {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, arg),
-    };
-    let invalid = CmdError::text("ERR invalid cursor");
-    if digits.is_empty() && !arg.is_empty() {
-        return Err(invalid);
-    }
-    let mut n = 0u64;
-    for d in digits {
-        let digit = d.wrapping_sub(b'0');
-        if digit > 9 {
-            return Err(invalid);
-        }
-        n = n
-            .checked_mul(10)
-            .and_then(|n| n.checked_add(digit.into()))
-            .ok_or(CmdError::text("ERR invalid cursor"))?;
-    }
-    Ok(if negative { n.wrapping_neg() } else { n })
-}
-
 fn scan(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let cursor = cursor_arg(a[1])?;
-    let (mut count, mut pattern, mut wanted) = (10, None, None);
-    for option in a[2..].chunks(2) {
-        let &[name, value] = option else { return Err(CmdError::SYNTAX) };
-        if name.eq_ignore_ascii_case(b"COUNT") {
-            count = int_arg(value)?;
-            syntax(count >= 1)?;
-        } else if name.eq_ignore_ascii_case(b"MATCH") {
-            pattern = (value != b"*").then_some(value);
-        } else if name.eq_ignore_ascii_case(b"TYPE") {
-            wanted = Some(value);
-        } else {
-            return Err(CmdError::SYNTAX);
-        }
-    }
+    let options = ScanOptions::parse(&a[2..], true)?;
     // The cursor stands before the keys in the reply but is known after them.
     let mut found = Vec::new();
     let mut n = 0;
     let mut reply = Reply::new(&mut found, cx.out.is_resp3());
-    let next = cx.keys.scan(cursor, count as usize, |e| {
-        if wanted.is_none_or(|t| t.eq_ignore_ascii_case(Type::of(e).name().as_bytes()))
-            && pattern.is_none_or(|p| glob_match(p, e.key(), false))
+    let next = cx.keys.scan(cursor, options.count, |e| {
+        if options.kind.is_none_or(|t| t.eq_ignore_ascii_case(Type::of(e).name().as_bytes()))
+            && options.pattern.is_none_or(|p| glob_match(p, e.key(), false))
         {
             reply.bulk(e.key());
             n += 1;

@@ -167,17 +167,8 @@ fn pop(cx: &mut Ctx<'_>, a: &[&[u8]], end: End, name: &str) -> CmdResult {
             1
         }
     };
-    removed_from(cx, a[1], removed);
+    cx.removed_elements(a[1], removed);
     Ok(())
-}
-
-/// What follows the removal of some elements: the key goes with the last one.
-fn removed_from(cx: &mut Ctx<'_>, key: &[u8], removed: usize) {
-    if removed > 0 {
-        cx.keys.remove_if_empty(key);
-        cx.changed(key);
-        cx.add_dirty(removed as u64 - 1);
-    }
 }
 
 fn lpop(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
@@ -264,7 +255,7 @@ fn lrem(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     }
     let removed = cx.keys.write::<List>(a[1])?.map_or(0, |list| list.remove(count, a[3]));
     cx.out.int(removed as i64);
-    removed_from(cx, a[1], removed);
+    cx.removed_elements(a[1], removed);
     Ok(())
 }
 
@@ -282,7 +273,7 @@ fn ltrim(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         if let Some(list) = cx.keys.write::<List>(a[1])? {
             list.trim(start, count);
         }
-        removed_from(cx, a[1], len - count);
+        cx.removed_elements(a[1], len - count);
     }
     cx.out.ok();
     Ok(())
@@ -404,7 +395,7 @@ impl MultiPop {
         cx.out.array(2);
         cx.out.bulk(key);
         let removed = pop_many(&mut cx.out, list, self.end, self.count);
-        removed_from(cx, key, removed);
+        cx.removed_elements(key, removed);
         let name: &[u8] = if self.end == End::Left { b"LPOP" } else { b"RPOP" };
         cx.propagate(&[name, key, itoa::Buffer::new().format(removed).as_bytes()]);
         Ok(true)
@@ -428,7 +419,7 @@ pub(super) fn serve_pop(cx: &mut Ctx<'_>, key: &[u8], end: End) -> CmdResult {
     cx.out.array(2);
     cx.out.bulk(key);
     cx.out.bulk(&value);
-    removed_from(cx, key, 1);
+    cx.removed_elements(key, 1);
     cx.propagate(&[if end == End::Left { b"LPOP" } else { b"RPOP" }, key]);
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! What HSCAN, SSCAN and ZSCAN share: their options, and a reply whose cursor is known only after its elements.
+//! What SCAN, HSCAN, SSCAN and ZSCAN share: their cursor and options; and, of the last three, a reply whose cursor is
+//! known only after its elements.
 
-use super::keys::cursor_arg;
 use crate::command::{CmdError, CmdResult};
 use crate::encoding::LpValue;
 use crate::glob::glob_match;
@@ -11,15 +11,18 @@ use crate::value::Collection;
 /// Elements a call looks at where COUNT does not say.
 const DEFAULT_COUNT: usize = 10;
 
-/// `[MATCH pattern] [COUNT count]`
-struct Options<'a> {
-    pattern: Option<&'a [u8]>,
-    count: usize,
+/// `[MATCH pattern] [COUNT count] [TYPE type]`
+pub(super) struct ScanOptions<'a> {
+    pub(super) pattern: Option<&'a [u8]>,
+    pub(super) count: usize,
+    /// The name of a type, where only keys of that type are asked for.
+    pub(super) kind: Option<&'a [u8]>,
 }
 
-impl<'a> Options<'a> {
-    fn parse(args: &[&'a [u8]]) -> Result<Options<'a>, CmdError> {
-        let mut options = Options { pattern: None, count: DEFAULT_COUNT };
+impl<'a> ScanOptions<'a> {
+    /// Reads the options; TYPE is one only where keys are scanned.
+    pub(super) fn parse(args: &[&'a [u8]], of_keys: bool) -> Result<ScanOptions<'a>, CmdError> {
+        let mut options = ScanOptions { pattern: None, count: DEFAULT_COUNT, kind: None };
         for option in args.chunks(2) {
             let &[name, value] = option else { return Err(CmdError::SYNTAX) };
             if name.eq_ignore_ascii_case(b"COUNT") {
@@ -28,12 +31,39 @@ impl<'a> Options<'a> {
                 options.count = usize::try_from(count).unwrap_or(usize::MAX);
             } else if name.eq_ignore_ascii_case(b"MATCH") {
                 options.pattern = (value != b"*").then_some(value);
+            } else if name.eq_ignore_ascii_case(b"TYPE") && of_keys {
+                options.kind = Some(value);
             } else {
                 return Err(CmdError::SYNTAX);
             }
         }
         Ok(options)
     }
+}
+
+/// Reads a cursor as `strtoul` does: digits, perhaps a sign, perhaps nothing at all.
+pub(super) fn cursor_arg(arg: &[u8]) -> Result<u64, CmdError> {
+    let (negative, digits) = match arg {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, arg),
+    };
+    let invalid = CmdError::text("ERR invalid cursor");
+    if digits.is_empty() && !arg.is_empty() {
+        return Err(invalid);
+    }
+    let mut n = 0u64;
+    for d in digits {
+        let digit = d.wrapping_sub(b'0');
+        if digit > 9 {
+            return Err(invalid);
+        }
+        n = n
+            .checked_mul(10)
+            .and_then(|n| n.checked_add(digit.into()))
+            .ok_or(CmdError::text("ERR invalid cursor"))?;
+    }
+    Ok(if negative { n.wrapping_neg() } else { n })
 }
 
 /// The elements of one step, as they gather.
@@ -70,7 +100,7 @@ pub(crate) fn scan<T: Collection + 'static>(
     // Without a key the options are not looked at, as in Redis.
     let mut next = 0;
     if let Some(collection) = cx.keys.read::<T>(a[1])? {
-        let options = Options::parse(&a[3..])?;
+        let options = ScanOptions::parse(&a[3..], false)?;
         found.pattern = options.pattern;
         next = step(collection, cursor, options.count, &mut found);
     }

@@ -22,10 +22,7 @@ fn sadd(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let limit = cx.keys.limits().intset();
     let set = cx.keys.write_or_create::<Set>(a[1])?;
     let added = a[2..].iter().filter(|m| set.add(m, limit)).count();
-    if added > 0 {
-        cx.changed(a[1]);
-        cx.add_dirty(added as u64 - 1);
-    }
+    cx.changed_elements(a[1], added);
     cx.out.int(added as i64);
     Ok(())
 }
@@ -35,18 +32,9 @@ fn srem(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         Some(set) => a[2..].iter().filter(|m| set.remove(m)).count(),
         None => 0,
     };
-    removed_from(cx, a[1], removed);
+    cx.removed_elements(a[1], removed);
     cx.out.int(removed as i64);
     Ok(())
-}
-
-/// What follows the removal of some members: the key goes with the last one.
-fn removed_from(cx: &mut Ctx<'_>, key: &[u8], removed: usize) {
-    if removed > 0 {
-        cx.keys.remove_if_empty(key);
-        cx.changed(key);
-        cx.add_dirty(removed as u64 - 1);
-    }
 }
 
 fn smove(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
@@ -67,7 +55,7 @@ fn smove(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     if let Some(set) = cx.keys.write::<Set>(from)? {
         set.remove(member);
     }
-    removed_from(cx, from, 1);
+    cx.removed_elements(from, 1);
     if cx.keys.write_or_create::<Set>(to)?.add(member, limit) {
         cx.changed(to);
     }
@@ -93,7 +81,7 @@ fn spop_one(cx: &mut Ctx<'_>, key: &[u8]) -> CmdResult {
     };
     let Some(member) = set.random().map(|m| m.to_vec()) else { return Err(CmdError::NO_KEY) };
     set.remove(&member);
-    removed_from(cx, key, 1);
+    cx.removed_elements(key, 1);
     cx.propagate(&[b"SREM", key, &member]);
     cx.out.bulk(&member);
     Ok(())
@@ -126,7 +114,7 @@ fn spop_many(cx: &mut Ctx<'_>, key: &[u8], count: usize) -> CmdResult {
             set.remove(m);
         });
     }
-    removed_from(cx, key, taken);
+    cx.removed_elements(key, taken);
     for batch in members.chunks(SREM_BATCH) {
         let mut effect: Vec<&[u8]> = vec![b"SREM", key];
         effect.extend(batch.iter().map(Vec::as_slice));

@@ -1,4 +1,4 @@
-//! MULTI, EXEC, DISCARD, WATCH, UNWATCH: the rows; what they do is in the engine module, as it concerns locking.
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH: the rows; what they do is in [`crate::transaction`], as it concerns locking.
 
 use crate::command::{Command, Flags, KeySpec, Run, TxOp};
 

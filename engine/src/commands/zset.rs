@@ -43,14 +43,6 @@ fn wrote(cx: &mut Ctx<'_>, n: usize) {
     cx.out.int(n as i64);
 }
 
-/// Notes that a command changed `n` members of a key, perhaps none.
-fn changed_by(cx: &mut Ctx<'_>, key: &[u8], n: usize) {
-    if n > 0 {
-        cx.changed(key);
-        cx.add_dirty(n as u64 - 1);
-    }
-}
-
 /// Makes a result the value of a key, whatever was there, and replies its size; an empty one deletes the key.
 fn store(cx: &mut Ctx<'_>, key: &[u8], set: ZSet) {
     let n = set.len();

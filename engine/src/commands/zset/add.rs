@@ -1,6 +1,6 @@
 //! ZADD and ZINCRBY. Both are logged as they came: adding doubles gives the same everywhere.
 
-use super::{changed_by, wrote};
+use super::wrote;
 use crate::command::{CmdError, CmdResult};
 use crate::keyspace::Ctx;
 use crate::num::parse_f64;
@@ -107,7 +107,7 @@ fn add(cx: &mut Ctx<'_>, a: &[&[u8]], mut options: Options) -> CmdResult {
             }
         }
     }
-    changed_by(cx, key, added + updated);
+    cx.changed_elements(key, added + updated);
     match (options.incr, result) {
         (true, Some(score)) => cx.out.double(score),
         (true, None) => cx.out.null(),

@@ -2,7 +2,7 @@
 //!
 //! Logged as they came, except ZMPOP, which becomes the ZPOPMIN or ZPOPMAX of the key it found.
 
-use super::{changed_by, peek, wrote};
+use super::{peek, wrote};
 use crate::command::{CmdError, CmdResult};
 use crate::keyspace::{Ctx, int_arg};
 use crate::value::ZSet;
@@ -27,7 +27,7 @@ pub(super) fn zrem(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         removed = a[2..].iter().filter(|member| set.remove(member)).count();
         cx.keys.remove_if_empty(a[1]);
     }
-    changed_by(cx, a[1], removed);
+    cx.changed_elements(a[1], removed);
     wrote(cx, removed);
     Ok(())
 }
@@ -46,7 +46,7 @@ fn take(cx: &mut Ctx<'_>, key: &[u8], end: End, n: usize, nested: bool) -> CmdRe
     }
     set.remove_range(ranks);
     cx.keys.remove_if_empty(key);
-    changed_by(cx, key, n);
+    cx.changed_elements(key, n);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Reading, storing, counting and removing ranges: the ZRANGE family and its older spellings.
 
 use super::bounds::{Bounds, By};
-use super::{changed_by, peek, put_pair, store, wrote};
+use super::{peek, put_pair, store, wrote};
 use crate::command::{CmdError, CmdResult};
 use crate::keyspace::{Ctx, int_arg};
 use crate::value::ZSet;
@@ -169,7 +169,7 @@ fn remove(cx: &mut Ctx<'_>, a: &[&[u8]], by: By) -> CmdResult {
         removed = set.remove_range(ranks);
         cx.keys.remove_if_empty(a[1]);
     }
-    changed_by(cx, a[1], removed);
+    cx.changed_elements(a[1], removed);
     wrote(cx, removed);
     Ok(())
 }

@@ -59,9 +59,7 @@ impl Engine {
                 shard.dbs[*db as usize].remove_hashed(h, key);
                 shard.stats.expired += 1;
                 removed += 1;
-                if let Some(list) = shard.watched.get(&(*db, key.clone())) {
-                    list.iter().for_each(|flag| flag.store(true, Ordering::Release));
-                }
+                shard.watched.raise(*db, key);
             }
             at.is_some() && !due
         });

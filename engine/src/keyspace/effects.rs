@@ -1,0 +1,49 @@
+//! What a command, or a transaction, will append to the log when it has run.
+//!
+//! Effects gather in one buffer that a session keeps, so that logging a write allocates nothing. Appending them, under
+//! the locks of the shards they came from, is the engine's part.
+
+use crate::log::encode_command;
+use smallvec::SmallVec;
+
+/// The effects a command, or a transaction, will append to the log.
+#[derive(Default)]
+pub struct Effects {
+    pub(crate) buf: Vec<u8>,
+    /// Database and end offset in `buf` of each effect.
+    pub(crate) ops: SmallVec<[(u32, usize); 2]>,
+    /// Changes made by the running command.
+    pub(crate) dirty: u64,
+    /// The command said itself what is logged.
+    pub(crate) replaced: bool,
+    pub(crate) enabled: bool,
+    /// The command found nothing and wants to wait.
+    pub(crate) wish: Option<crate::blocking::Wish>,
+    /// Keys that changed and that commands wait for, in the order of their change.
+    pub(crate) ready: Vec<(u32, Box<[u8]>)>,
+}
+
+impl Effects {
+    pub(crate) fn push(&mut self, db: u32, args: &[&[u8]]) {
+        if self.enabled {
+            encode_command(&mut self.buf, args);
+            self.ops.push((db, self.buf.len()));
+        }
+    }
+
+    pub(crate) fn push_encoded(&mut self, db: u32, raw: &[u8]) {
+        if self.enabled {
+            self.buf.extend_from_slice(raw);
+            self.ops.push((db, self.buf.len()));
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.buf.clear();
+        self.ops.clear();
+        self.dirty = 0;
+        self.replaced = false;
+        self.wish = None;
+        self.ready.clear();
+    }
+}

@@ -1,0 +1,132 @@
+//! Keys for reading: looking counts hits and misses, and hides what has expired.
+//!
+//! Nothing here changes a value, so a running cut learns of nothing. An expired key that a read meets is logged as
+//! deleted at once, but it may be borrowed at that moment: it is removed when the command ends (see the module `expired`).
+
+use super::{Keys, StrRef};
+use crate::command::CmdError;
+use crate::entry::{Entry, EntryRef, Payload};
+use crate::hash::hash;
+use crate::value::{Collection, Type};
+use smallvec::SmallVec;
+
+impl Keys<'_> {
+    /// The entry of a live key; counts as an access (LRU, hits and misses).
+    #[inline]
+    pub fn find(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.find_as::<true>(key)
+    }
+
+    /// As [`Keys::find`], but the key's idle time goes on (TTL, TYPE, EXISTS, OBJECT).
+    #[inline]
+    pub fn look(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.find_as::<false>(key)
+    }
+
+    #[inline]
+    fn find_as<const TOUCH: bool>(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        let h = hash(key);
+        let (db, now, lru) = (self.db, self.now, self.lru());
+        let (see_expired, keep) = (self.see_expired, self.keep_expired);
+        let index = self.inner.shard_of(h);
+        let shard = self.held.shard(index);
+        let table = &mut shard.dbs[db as usize];
+        let found = if TOUCH { table.touch_hashed(h, key, lru) } else { table.get_hashed(h, key) };
+        let Some(e) = found else {
+            shard.stats.misses += 1;
+            return None;
+        };
+        if let Some(at) = e.expire()
+            && at <= now
+            && !see_expired
+        {
+            shard.stats.misses += 1;
+            if !keep {
+                // The key is borrowed here: it is logged as deleted now and removed when the command ends.
+                if !self.doomed.iter().any(|(d, k)| *d == db && &**k == key) {
+                    self.fx.push(db, &[b"DEL", key]);
+                    self.doomed.push((db, key.into()));
+                }
+            }
+            return None;
+        }
+        shard.stats.hits += 1;
+        Some(e)
+    }
+
+    /// The entry of a live key, counted nowhere; an expired one is hidden but not removed.
+    pub fn peek(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        let h = hash(key);
+        let (now, see) = (self.now, self.see_expired);
+        let e = self.table(h).get_hashed(h, key)?;
+        if !see && e.expire().is_some_and(|at| at <= now) {
+            return None;
+        }
+        Some(e)
+    }
+
+    /// The entry of a key, be it live or expired and not removed yet.
+    pub fn raw(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        let h = hash(key);
+        self.table(h).get_hashed(h, key)
+    }
+
+    /// Is there a live key?
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        self.peek(key).is_some()
+    }
+
+    /// The key's type, `None` where there is no live key.
+    pub fn type_of(&mut self, key: &[u8]) -> Option<Type> {
+        self.peek(key).map(Type::of)
+    }
+
+    /// A string for reading.
+    #[inline]
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<StrRef<'_>>, CmdError> {
+        match self.find(key).map(EntryRef::payload) {
+            None => Ok(None),
+            Some(Payload::Str(b)) => Ok(Some(StrRef::Bytes(b))),
+            Some(Payload::Int(i)) => Ok(Some(StrRef::Int(i))),
+            Some(_) => Err(CmdError::WRONG_TYPE),
+        }
+    }
+
+    /// A collection for reading.
+    pub fn read<T: Collection + 'static>(&mut self, key: &[u8]) -> Result<Option<&T>, CmdError> {
+        match self.find(key).map(EntryRef::payload) {
+            None => Ok(None),
+            Some(Payload::Value(v)) => T::from_value(v).map(Some).ok_or(CmdError::WRONG_TYPE),
+            Some(_) => Err(CmdError::WRONG_TYPE),
+        }
+    }
+
+    /// Several collections for reading, side by side; `None` stands for a key that does not exist.
+    pub fn read_all<T: Collection + 'static>(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<&T>>, CmdError> {
+        // First as single reads, with all that goes with them; then the shards stay as they are.
+        let mut found: SmallVec<[bool; 8]> = SmallVec::new();
+        for key in keys {
+            found.push(self.read::<T>(key)?.is_some());
+        }
+        let this = &*self;
+        let get = |(key, found): (&&[u8], bool)| {
+            let h = hash(key);
+            let shard = this.held.shard_ref(this.inner.shard_of(h));
+            match shard.dbs[this.db as usize].get_hashed(h, key).filter(|_| found)?.payload() {
+                Payload::Value(v) => T::from_value(v),
+                _ => None,
+            }
+        };
+        Ok(keys.iter().zip(found).map(get).collect())
+    }
+
+    /// The expiry of a live key: `None` where there is no key.
+    pub fn expiry(&mut self, key: &[u8]) -> Option<Option<i64>> {
+        self.peek(key).map(EntryRef::expire)
+    }
+
+    /// A copy of a live key's entry.
+    pub fn copy(&mut self, key: &[u8]) -> Option<Entry> {
+        self.peek(key).map(Entry::duplicate)
+    }
+}

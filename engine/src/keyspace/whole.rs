@@ -1,0 +1,136 @@
+//! Whole databases: walking, counting, flushing and exchanging them. For commands that hold every shard (`Run::All`).
+//!
+//! A database under a running cut is never lost to it: one that is flushed is adopted by the cut, one that is exchanged
+//! keeps its captures.
+
+use super::{Keys, LAZY_FREE_ELEMENTS};
+use crate::entry::EntryRef;
+use crate::table::Table;
+use std::sync::atomic::Ordering;
+
+impl Keys<'_> {
+    /// Calls `f` with the table of each shard for one database, in shard order.
+    pub fn each_table(&mut self, db: u32, mut f: impl FnMut(usize, &mut Table)) {
+        self.held.each(|i, shard| f(i, &mut shard.dbs[db as usize]));
+    }
+
+    /// Keys in a database, expired ones included.
+    pub fn db_len(&mut self, db: u32) -> usize {
+        let mut n = 0;
+        self.each_table(db, |_, t| n += t.len());
+        n
+    }
+
+    /// Empties a database and tells watchers; returns how many keys there were. A running cut adopts what it still
+    /// has to deliver.
+    pub fn flush_db(&mut self, db: u32) -> usize {
+        let cut = self.inner.cut.lock().clone();
+        let mut n = 0;
+        self.held.each(|_, shard| {
+            let there = |key: &[u8]| shard.dbs[db as usize].get(key).is_some();
+            shard.watched.raise_where(|d, key| d == db && there(key));
+            let table = std::mem::take(&mut shard.dbs[db as usize]);
+            n += table.len();
+            if table.capture().is_some()
+                && let Some(cut) = &cut
+            {
+                cut.adopt(table);
+            } else if table.len() > LAZY_FREE_ELEMENTS {
+                // Freeing a million entries takes a tenth of a second: nobody should wait for it.
+                std::thread::spawn(move || drop(table));
+            }
+        });
+        n
+    }
+
+    /// Exchanges two databases and tells watchers of keys in either.
+    pub fn swap_dbs(&mut self, a: u32, b: u32) {
+        if let Some(cut) = &*self.inner.cut.lock() {
+            cut.raise_barrier();
+        }
+        self.held.each(|_, shard| {
+            let there = |db: u32, key: &[u8]| shard.dbs[db as usize].get(key).is_some();
+            shard.watched.raise_where(|d, key| (d == a || d == b) && (there(a, key) || there(b, key)));
+            shard.dbs.swap(a as usize, b as usize);
+        });
+        if self.inner.blocked.load(Ordering::Relaxed) != 0 {
+            self.note_all_ready(a);
+            self.note_all_ready(b);
+        }
+    }
+
+    /// One step of SCAN over the selected database; `report` gets live entries, expired ones are removed on the way.
+    /// Needs `Run::All`.
+    pub fn scan(&mut self, cursor: u64, count: usize, mut report: impl FnMut(EntryRef<'_>)) -> u64 {
+        let (now, see) = (self.now, self.see_expired);
+        let mut due: Vec<Vec<u8>> = Vec::new();
+        let next = self.scan_entries(cursor, count, |e| {
+            if see || e.expire().is_none_or(|t| t > now) {
+                report(e);
+            } else {
+                due.push(e.key().to_vec());
+            }
+        });
+        for key in &due {
+            let k = self.hashed(key);
+            self.expire_now(k);
+        }
+        next
+    }
+
+    fn scan_entries(&mut self, cursor: u64, count: usize, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
+        let db = self.db as usize;
+        let shards = self.inner.shards.len();
+        let mut shard = (cursor >> 48) as usize;
+        let mut at = cursor & ((1 << 48) - 1);
+        let mut left = count.max(1) as i64;
+        while shard < shards {
+            let next = self.held.shard(shard).dbs[db].scan(at, left.max(1) as usize, |e| {
+                left -= 1;
+                visit(e);
+            });
+            if next != 0 {
+                return (shard as u64) << 48 | next;
+            }
+            shard += 1;
+            at = 0;
+            if left <= 0 && shard < shards {
+                return (shard as u64) << 48;
+            }
+        }
+        0
+    }
+
+    /// A random live key of the selected database. Needs `Run::All`.
+    pub fn random_key(&mut self) -> Option<Vec<u8>> {
+        let db = self.db as usize;
+        // A bounded number of tries: a database full of expired keys on a replica must not hold everyone.
+        let mut last = None;
+        for _ in 0..100 {
+            let total = self.db_len(self.db);
+            if total == 0 {
+                return None;
+            }
+            let mut skip = crate::hash::random_u64() as usize % total;
+            let mut found = None;
+            self.held.each(|_, s| {
+                let table = &s.dbs[db];
+                if found.is_none() && skip < table.len() {
+                    found = table.random().map(|e| (e.key().to_vec(), e.expire()));
+                } else if found.is_none() {
+                    skip -= table.len();
+                }
+            });
+            let (key, expire) = found?;
+            if self.see_expired || expire.is_none_or(|at| at > self.now) {
+                return Some(key);
+            }
+            if !self.keep_expired {
+                let k = self.hashed(&key);
+                self.remove_expired(k);
+            }
+            last = Some(key);
+        }
+        last
+    }
+}
