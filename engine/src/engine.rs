@@ -13,6 +13,7 @@ use crate::keyspace::{Ctx, Effects, Held, Keys, Shard, ShardStats};
 use crate::log::Log;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::table::Table;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -307,6 +308,20 @@ impl Engine {
         }
         let id = *self.inner.by_name.get(&lower[..n])?;
         Some(Row { id, command: self.inner.commands[id] })
+    }
+
+    /// Starts fetching what commands on these keys of a database will touch first, so that their cache misses overlap: for
+    /// callers that have several commands at hand. It changes nothing.
+    pub fn prefetch(&self, db: u32, keys: &[&[u8]]) {
+        if db >= self.inner.databases {
+            return;
+        }
+        let hashes: SmallVec<[u64; 32]> = keys.iter().map(|key| hash(key)).collect();
+        for step in [Table::prefetch, Table::prefetch_slots, Table::prefetch_entry] {
+            for h in &hashes {
+                step(&self.inner.shards[self.inner.shard_of(*h)].lock().dbs[db as usize], *h);
+            }
+        }
     }
 
     /// Begins a cut at the log's present end.

@@ -280,6 +280,22 @@ impl Table {
         }
     }
 
+    /// The second step of fetching what a lookup of this hash touches, when the first has had its time.
+    #[inline]
+    pub(crate) fn prefetch_slots(&self, hash: u64) {
+        if let Some(seg) = self.segment(hash) {
+            seg.prefetch_slots_of(hash);
+        }
+    }
+
+    /// The third: the entry itself.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, hash: u64) {
+        if let Some(seg) = self.segment(hash) {
+            seg.prefetch_entry_of(hash);
+        }
+    }
+
     /// Starts fetching the slot an insert of this hash will take.
     #[inline]
     pub(crate) fn prefetch_free_slot(&self, hash: u64) {

@@ -147,6 +147,22 @@ impl Segment {
         unsafe { EntryRef::from_raw(slot_entry(self.slots[i])) }
     }
 
+    /// Starts fetching the slots that may hold this hash.
+    #[inline]
+    pub(super) fn prefetch_slots_of(&self, hash: u64) {
+        Slots(match_tags(&self.tags, tag_of(hash))).for_each(|i| self.prefetch_slot(i));
+    }
+
+    /// Starts fetching the entry of this hash; its slot should be in the cache already.
+    #[inline]
+    pub(super) fn prefetch_entry_of(&self, hash: u64) {
+        let at = Slots(match_tags(&self.tags, tag_of(hash))).find(|i| self.slots[*i] >> 48 == hash >> 48);
+        if let Some(i) = at {
+            prefetch(self.slots[i] & ADDRESS);
+            prefetch((self.slots[i] & ADDRESS) + 64);
+        }
+    }
+
     /// The entry to change it. Its expiry may change, but not whether it has one: that is in the slot, too.
     #[inline]
     pub(super) fn entry_mut(&mut self, i: usize) -> EntryMut<'_> {

@@ -15,6 +15,7 @@ use super::reader::{Item, Reader};
 use crate::storage::{FileReader, Storage, folder_of};
 use crate::{Error, LoadOptions};
 use sluice_engine::command::Flags;
+use sluice_engine::resp::Args;
 use sluice_engine::{Engine, Outcome, Request, Session};
 use std::io;
 use std::path::PathBuf;
@@ -23,8 +24,10 @@ use std::time::{Duration, Instant};
 
 /// Bytes announced to the storage before they are read.
 const PREFETCH: usize = 1 << 20;
-/// Commands between two looks at the clock, for those that ask what time it is.
-const CLOCK_EVERY: u64 = 1024;
+/// Commands read before they run, so that their keys can be fetched together.
+const BATCH: usize = 32;
+/// Bytes of them: they were announced to the storage, and should be in a cache still.
+const BATCH_BYTES: usize = PREFETCH / 4;
 /// What an RDB begins with.
 const RDB_MAGIC: &[u8] = b"REDIS";
 
@@ -314,6 +317,7 @@ impl One<'_> {
         let mut session = self.engine.session();
         session.from_primary = true;
         let mut reply = Vec::new();
+        let mut batch = Vec::with_capacity(BATCH);
         let mut read_ahead = PREFETCH.max(from);
         if from > 0 {
             self.prefetch(file, from..read_ahead)?;
@@ -324,13 +328,14 @@ impl One<'_> {
                 read_ahead += PREFETCH;
                 progress(*self.done + reader.offset() as u64);
             }
-            if self.load.commands.is_multiple_of(CLOCK_EVERY) {
-                session.now_ms = sluice_engine::now_ms();
+            session.now_ms = sluice_engine::now_ms();
+            let (offset, item) = read_batch(&mut reader, &mut batch);
+            self.fetch(&session, &batch);
+            for (offset, args) in batch.drain(..) {
+                self.command(&mut session, &args, offset, &mut reply)?;
             }
-            let offset = reader.offset();
-            match reader.item() {
-                Item::Command(args) => self.command(&mut session, &args, offset, &mut reply)?,
-                Item::Annotation(_) => {}
+            match item {
+                Item::Command(_) | Item::Annotation(_) => {}
                 Item::End if !reader.in_block() => return Ok(None),
                 Item::End | Item::Torn => {
                     self.engine.end_session(&mut session);
@@ -341,6 +346,23 @@ impl One<'_> {
                 }
             }
         }
+    }
+
+    /// Has the keys of these commands fetched: most of what running a log costs is waiting for memory.
+    fn fetch(&self, session: &Session, batch: &[(usize, Args<'_>)]) {
+        let mut keys: Vec<&[u8]> = Vec::with_capacity(BATCH);
+        for (_, args) in batch {
+            if let Some(row) = self.engine.lookup(args[0])
+                && row.command.arity_ok(args.len())
+            {
+                row.command.keys.each(args, |at| {
+                    if keys.len() < BATCH {
+                        keys.push(args[at]);
+                    }
+                });
+            }
+        }
+        self.engine.prefetch(session.db, &keys);
     }
 
     fn prefetch(&self, file: &dyn FileReader, range: std::ops::Range<usize>) -> Result<(), AofError> {
@@ -393,6 +415,23 @@ impl One<'_> {
                 // A cut of the engine being filled: its consumer makes room in a moment.
                 Outcome::Stalled => std::thread::sleep(Duration::from_millis(1)),
             }
+        }
+    }
+}
+
+/// Reads commands until there are enough, or something else comes, which is returned with its offset.
+fn read_batch<'a>(reader: &mut Reader<'a>, batch: &mut Vec<(usize, Args<'a>)>) -> (usize, Item<'a>) {
+    let mut bytes = 0;
+    loop {
+        let offset = reader.offset();
+        match reader.item() {
+            Item::Command(args) => batch.push((offset, args)),
+            other => return (offset, other),
+        }
+        bytes += reader.offset() - offset;
+        if batch.len() >= BATCH || bytes >= BATCH_BYTES {
+            // Nothing that has to be looked at.
+            return (reader.offset(), Item::Annotation(None));
         }
     }
 }
