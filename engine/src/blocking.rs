@@ -1,6 +1,6 @@
 //! Waiting for keys: what BLPOP and its kind do when there is nothing to take yet.
 //!
-//! A handler that finds nothing calls [`Ctx::block`]. The command then waits on its keys, in their shards, in the
+//! A handler that finds nothing calls `Ctx::block`. The command then waits on its keys, in their shards, in the
 //! order it came; nothing can slip by, for its shards are still locked. A write to a key that somebody waits for runs
 //! exclusively (every shard locked). When it is done, and its effect logged, those who wait are served, the longest
 //! wait first, each as if it ran now: its effect is logged as that of the command that does not wait (LPOP for

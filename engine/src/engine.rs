@@ -7,7 +7,7 @@
 use crate::command::{CmdError, Command, Flags, KeySpec, Run};
 use crate::config::Limits;
 use crate::cut::{Cut, CutBusy, CutShared, QueueLevel};
-use crate::expiry::own::OwnExpiries;
+use crate::expiry::own::{Expiries, OwnExpiries};
 use crate::hash::{hash, shard_bits};
 use crate::keyspace::{Ctx, Effects, Held, Keys, Shard, ShardStats};
 use crate::log::Log;
@@ -512,10 +512,10 @@ impl Engine {
         let may_block = s.may_block && !from_primary;
         let mut cx = self.context(&mut s.fx, held, db, from_primary, now, out, resp3);
         cx.keys.may_block = may_block;
+        let before = Expiries::before(&mut cx, row.command, req.args, from_primary);
         let result = f(&mut cx, req.args);
-        let wrote = row.command.flags.contains(Flags::WRITE) && cx.keys.fx.dirty > 0;
-        if cx.keys.replica && !from_primary && wrote {
-            self.inner.own_expiries.note(&mut cx, |f| row.command.keys.each(req.args, f), req.args);
+        if let Some(before) = before.filter(|_| cx.keys.fx.dirty > 0) {
+            self.inner.own_expiries.note(&mut cx, row.command, req.args, &before);
         }
         cx.keys.remove_doomed();
         if !cx.keys.fx.replaced && cx.keys.fx.dirty > 0 && cx.keys.fx.enabled {

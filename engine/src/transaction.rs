@@ -10,6 +10,7 @@
 
 use crate::command::{CmdError, Flags, Run, TxOp};
 use crate::engine::{Engine, ExternalInExec, Outcome, Request, Row, now_ms};
+use crate::expiry::own::Expiries;
 use crate::hash::hash;
 use crate::keyspace::{Ctx, Held};
 use crate::resp::Reply;
@@ -251,6 +252,7 @@ impl Engine {
         let db = cx.keys.db;
         cx.keys.fx.dirty = 0;
         cx.keys.fx.replaced = false;
+        let before = Expiries::before(cx, row.command, args, s.from_primary);
         let result = match row.command.run {
             Run::Keys(f) | Run::All(f) => f(cx, args),
             Run::Session(f) => f(s, args, &mut cx.out),
@@ -264,9 +266,8 @@ impl Engine {
                 Ok(())
             }
         };
-        let wrote = row.command.flags.contains(Flags::WRITE) && cx.keys.fx.dirty > 0;
-        if cx.keys.replica && !s.from_primary && wrote {
-            self.inner.own_expiries.note(cx, |f| row.command.keys.each(args, f), args);
+        if let Some(before) = before.filter(|_| cx.keys.fx.dirty > 0) {
+            self.inner.own_expiries.note(cx, row.command, args, &before);
         }
         if cx.keys.fx.dirty > 0 {
             self.inner.changes.fetch_add(cx.keys.fx.dirty, Ordering::Relaxed);

@@ -3,10 +3,12 @@
 //! A replica hides expired keys and waits for its primary to delete them. The primary does not know of keys that
 //! clients wrote to the replica, so those with an expiry are remembered here, by name, and looked at now and then.
 
+use crate::command::{Command, Flags};
 use crate::engine::Engine;
 use crate::hash::hash;
 use crate::keyspace::Ctx;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,21 +21,43 @@ pub(crate) struct OwnExpiries {
 }
 
 impl OwnExpiries {
-    /// Remembers the keys of a write on a replica that have an expiry now.
+    /// Remembers the keys of a write on a replica that it gave an expiry. One that a key of the primary's had before is the
+    /// primary's to heed.
     #[cold]
-    pub(crate) fn note(
-        &self,
-        cx: &mut Ctx<'_>,
-        positions: impl FnOnce(&mut dyn FnMut(usize)),
-        args: &[&[u8]],
-    ) {
-        let db = cx.keys.db;
-        positions(&mut |at| {
-            if cx.keys.raw(args[at]).is_some_and(|e| e.expire().is_some()) {
+    pub(crate) fn note(&self, cx: &mut Ctx<'_>, command: &Command, args: &[&[u8]], before: &Expiries) {
+        let (db, mut had) = (cx.keys.db, before.0.iter());
+        command.keys.each(args, |at| {
+            let had = had.next().copied().flatten();
+            let has = cx.keys.raw(args[at]).and_then(|e| e.expire());
+            if has.is_some() && has != had {
                 self.keys.lock().insert((db, args[at].into()));
                 self.any.store(true, Ordering::Release);
             }
         });
+    }
+}
+
+/// When the keys of a command expire, in the order of the arguments.
+pub(crate) struct Expiries(SmallVec<[Option<i64>; 4]>);
+
+impl Expiries {
+    /// Of a command that a client sends to a replica, before it runs; none of any other.
+    #[inline]
+    pub(crate) fn before(
+        cx: &mut Ctx<'_>,
+        command: &Command,
+        args: &[&[u8]],
+        from_primary: bool,
+    ) -> Option<Expiries> {
+        let notes = cx.keys.replica && !from_primary && command.flags.contains(Flags::WRITE);
+        notes.then(|| Expiries::of(cx, command, args))
+    }
+
+    #[cold]
+    fn of(cx: &mut Ctx<'_>, command: &Command, args: &[&[u8]]) -> Expiries {
+        let mut all = SmallVec::new();
+        command.keys.each(args, |at| all.push(cx.keys.raw(args[at]).and_then(|e| e.expire())));
+        Expiries(all)
     }
 }
 
@@ -85,6 +109,30 @@ mod tests {
             engine.call(&mut session, row, Request { args: &args, raw: None }, &mut out, &mut |_, _, _| {});
         assert_eq!(outcome, Outcome::Done);
         String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn what_a_client_adds_to_a_key_leaves_its_expiry_to_the_primary() {
+        let engine = Engine::default();
+        engine.set_replica(true);
+        run(&engine, true, &["SET", "theirs", "1", "PXAT", "9000000000000"]);
+        run(&engine, false, &["APPEND", "theirs", "2"]);
+        run(&engine, false, &["SETBIT", "theirs", "7", "1"]);
+        assert!(engine.inner.own_expiries.keys.lock().is_empty());
+        run(&engine, false, &["PEXPIREAT", "theirs", "9000000000001"]);
+        assert_eq!(engine.inner.own_expiries.keys.lock().len(), 1);
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_there_for_an_edit() {
+        for edit in [["SETRANGE", "k", "2", "x"], ["SETBIT", "k", "20", "1"]] {
+            let engine = Engine::default();
+            engine.set_replica(true);
+            run(&engine, true, &["SET", "k", "old value", "PXAT", "1000"]);
+            run(&engine, false, &edit);
+            assert_eq!(run(&engine, false, &["STRLEN", "k"]), ":3\r\n", "{edit:?}");
+            assert_eq!(run(&engine, false, &["PTTL", "k"]), ":-1\r\n", "{edit:?}");
+        }
     }
 
     #[test]

@@ -124,6 +124,10 @@ impl Keys<'_> {
     pub fn splice_string(&mut self, key: &[u8], offset: usize, bytes: &[u8]) {
         let k = self.hashed(key);
         let lru = self.lru();
+        if self.keep_expired && self.peek(key).is_none() {
+            // What is hidden begins anew, as if it were not there.
+            self.set_payload(k, Payload::Str(b""), NewExpiry::Clear);
+        }
         if self.table(k.hash).splice(k.hash, key, offset, bytes, lru) {
             return;
         }

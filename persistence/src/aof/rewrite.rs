@@ -1,7 +1,7 @@
 //! A cut, as commands: the base of an append-only file where `aof-use-rdb-preamble` is off.
 //!
 //! Every key becomes the commands that make it: `SET`, or `RPUSH`, `SADD`, `HMSET`, `ZADD` with
-//! [`ITEMS_PER_COMMAND`] items each, then `PEXPIREAT` where it expires. A huge value comes in the cut's slices and
+//! up to 64 items each, then `PEXPIREAT` where it expires. A huge value comes in the cut's slices and
 //! leaves in the same commands, so no more of it than one command is ever held. What is opaque becomes one `RESTORE` of
 //! the payload `DUMP` would give, written piece by piece. `SELECT` stands wherever the database changes, which
 //! pre-images make happen more often than once a database.
