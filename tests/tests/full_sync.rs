@@ -210,7 +210,7 @@ fn a_slow_disk_and_huge_values_do_not_tear_the_state() {
     for transport in TRANSPORTS {
         primary.say(&format!("CONFIG SET repl-transport {transport}"));
         let replica = Server::sluice("--repl-diskless-load swapdb");
-        let mut n = 0;
+        let mut n = 0u64;
         let busy = Busy::with(&primary, move |c| {
             n += 1;
             let i = (n * 7919) % 20_000;
