@@ -440,6 +440,11 @@ impl Cut {
             detached: Mutex::new(Vec::new()),
             log: inner.log.clone(),
         });
+        debug_assert_eq!(
+            inner.queue_level.bytes.load(Ordering::Relaxed),
+            0,
+            "the cut before left nothing behind"
+        );
         inner.queue_level.limit.store(inner.preimage_limit.load(Ordering::Relaxed), Ordering::Relaxed);
         let mut sizes = vec![(0u64, 0u64); inner.databases as usize];
         for shard in &mut shards {

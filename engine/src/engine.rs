@@ -38,6 +38,9 @@ impl Padded {
     }
 }
 
+/// Where in the command table a name is.
+type ByName = HashMap<&'static [u8], usize, foldhash::fast::RandomState>;
+
 pub(crate) struct Inner {
     pub(crate) shards: Box<[Padded]>,
     mask: usize,
@@ -62,7 +65,7 @@ pub(crate) struct Inner {
     /// The shard the active expiry begins at: where it ran out of time.
     pub(crate) expire_shard: AtomicUsize,
     commands: Vec<&'static Command>,
-    by_name: HashMap<&'static [u8], usize, foldhash::fast::RandomState>,
+    by_name: ByName,
     calls: Vec<CommandStats>,
 }
 
@@ -141,7 +144,7 @@ impl EngineBuilder {
     /// Makes the engine.
     pub fn build(self) -> Engine {
         let mut commands: Vec<&'static Command> = Vec::new();
-        let mut by_name: HashMap<&'static [u8], usize, _> = HashMap::default();
+        let mut by_name = ByName::default();
         for row in crate::commands::ALL.iter().copied().chain(self.extra).flatten() {
             match by_name.get(row.name.as_bytes()) {
                 Some(at) => commands[*at] = row,
@@ -151,12 +154,18 @@ impl EngineBuilder {
                 }
             }
         }
+        Engine::empty(self.shards, self.databases, commands, by_name)
+    }
+}
+
+impl Engine {
+    fn empty(shards: usize, databases: u32, commands: Vec<&'static Command>, by_name: ByName) -> Engine {
         let calls = commands.iter().map(|_| CommandStats::default()).collect();
         Engine {
             inner: Arc::new(Inner {
-                shards: (0..self.shards).map(|_| Padded(Mutex::new(Shard::new(self.databases)))).collect(),
-                mask: self.shards - 1,
-                databases: self.databases,
+                shards: (0..shards).map(|_| Padded(Mutex::new(Shard::new(databases)))).collect(),
+                mask: shards - 1,
+                databases,
                 log: Arc::new(Log::default()),
                 limits: Limits::default(),
                 cut: Mutex::new(None),
@@ -225,6 +234,16 @@ impl Engine {
     /// Settings to begin with.
     pub fn builder() -> EngineBuilder {
         EngineBuilder { shards: 32, databases: 16, extra: Vec::new() }
+    }
+
+    /// An empty engine of this one's shape, commands and thresholds: to be loaded beside it, and then
+    /// [adopted](Engine::adopt).
+    pub fn beside(&self) -> Engine {
+        let inner = &self.inner;
+        let (commands, by_name) = (inner.commands.clone(), inner.by_name.clone());
+        let engine = Engine::empty(inner.shards.len(), inner.databases, commands, by_name);
+        engine.limits().copy_from(self.limits());
+        engine
     }
 
     /// Keeps bytes that came with the keys and mean nothing here, in place of those kept before: whoever writes a

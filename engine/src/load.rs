@@ -1,8 +1,9 @@
 //! Loading: filling the keyspace from a source of a cut (an RDB file, a full sync).
 //!
-//! A live loader writes into the engine's own tables: nobody should read them meanwhile (the server answers
-//! LOADING). Several may do so at once, each on its own thread, with different keys. A staging loader fills tables of its own beside the live data and exchanges them in
-//! [`Loader::finish`], under all locks; dropping it instead drops what it loaded. Nothing is logged either way.
+//! A loader writes into the engine's own tables: nobody should read them meanwhile (the server answers LOADING).
+//! Several may do so at once, each on its own thread, with different keys. To load beside live data, fill an engine of
+//! its own ([`Engine::beside`]) and have the live one [`adopt`](Engine::adopt) it, at once and under all locks; dropping
+//! it instead drops what was loaded. Nothing is logged either way.
 
 use crate::engine::Engine;
 use crate::entry::Entry;
@@ -13,8 +14,6 @@ use crate::value::Value;
 /// Fills a keyspace; see the module's text.
 pub struct Loader {
     engine: Engine,
-    /// Tables by shard, then database; empty for a live loader.
-    staging: Vec<Vec<Table>>,
     loaded: u64,
     /// Entries made and not yet in their tables, by shard: inserted together, so that the cache misses of one overlap
     /// with those of the others, and under the lock of one shard, so that loaders on other threads go on.
@@ -24,10 +23,7 @@ pub struct Loader {
 
 impl std::fmt::Debug for Loader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loader")
-            .field("staging", &!self.staging.is_empty())
-            .field("loaded", &self.loaded)
-            .finish()
+        f.debug_struct("Loader").field("loaded", &self.loaded).finish()
     }
 }
 
@@ -37,17 +33,10 @@ const BATCH: usize = 64;
 const MAX_RESERVE: usize = 1 << 24;
 
 impl Engine {
-    /// A loader into the live keyspace.
+    /// A loader into this engine.
     pub fn loader(&self) -> Loader {
-        Loader::new(self.clone(), Vec::new())
-    }
-
-    /// A loader beside the live keyspace, which [`Loader::finish`] replaces.
-    pub fn staging_loader(&self) -> Loader {
-        let dbs = self.inner.databases;
-        let staging =
-            (0..self.inner.shards.len()).map(|_| (0..dbs).map(|_| Table::new()).collect()).collect();
-        Loader::new(self.clone(), staging)
+        let batches = (0..self.inner.shards.len()).map(|_| Vec::with_capacity(BATCH)).collect();
+        Loader { engine: self.clone(), loaded: 0, batches, duplicates: 0 }
     }
 
     /// Replaces this engine's data by `other`'s, at once and without logging it; watchers learn of it, and a running
@@ -126,19 +115,14 @@ impl ElementBatch {
 }
 
 impl Loader {
-    fn new(engine: Engine, staging: Vec<Vec<Table>>) -> Loader {
-        let batches = (0..engine.inner.shards.len()).map(|_| Vec::with_capacity(BATCH)).collect();
-        Loader { engine, staging, loaded: 0, batches, duplicates: 0 }
-    }
-
     /// The engine it fills.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// Does it write into the live keyspace? Then others may do so too, on other threads, with other keys.
+    /// May others fill the same engine too, on other threads, with other keys? They may.
     pub fn is_live(&self) -> bool {
-        self.staging.is_empty()
+        true
     }
 
     /// Counts entries that other loaders brought in for this one.
@@ -151,14 +135,9 @@ impl Loader {
         let shards = self.engine.inner.shards.len();
         // The hash spreads keys evenly, but not exactly: a little more room saves late splits.
         let each = keys.min(MAX_RESERVE) / shards;
-        for i in 0..shards {
-            if self.staging.is_empty() {
-                let mut shard = self.engine.inner.shards[i].lock();
-                if let Some(t) = shard.dbs.get_mut(db as usize) {
-                    t.reserve(each);
-                }
-            } else if let Some(t) = self.staging[i].get_mut(db as usize) {
-                t.reserve(each);
+        for shard in &self.engine.inner.shards {
+            if let Some(table) = shard.lock().dbs.get_mut(db as usize) {
+                table.reserve(each);
             }
         }
     }
@@ -238,32 +217,13 @@ impl Loader {
     }
 
     fn flush_shard(&mut self, shard: usize) {
-        let batch = &mut self.batches[shard];
-        self.duplicates += match self.staging.get_mut(shard) {
-            Some(tables) => insert(batch, tables),
-            None => insert(batch, &mut self.engine.inner.shards[shard].lock().dbs),
-        };
+        let tables = &mut self.engine.inner.shards[shard].lock().dbs;
+        self.duplicates += insert(&mut self.batches[shard], tables);
     }
 
-    /// Ends the load; a staging loader's tables replace the live ones at once. Returns how many entries came in.
+    /// Ends the load. Returns how many entries came in.
     pub fn finish(mut self) -> u64 {
         self.flush();
-        if !self.staging.is_empty() {
-            let old = self.engine.exclusive(0, &mut Vec::new(), |cx| {
-                cx.propagate_nothing();
-                let mut old = Vec::new();
-                for db in 0..cx.keys.databases() {
-                    // Watchers learn of it, and a running cut adopts what it still needs.
-                    cx.keys.flush_db(db);
-                    cx.keys.each_table(db, |shard, table| {
-                        std::mem::swap(table, &mut self.staging[shard][db as usize]);
-                    });
-                }
-                old.append(&mut self.staging);
-                old
-            });
-            drop(old);
-        }
         self.loaded
     }
 }

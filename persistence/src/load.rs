@@ -93,7 +93,7 @@ pub fn load_with(
     let engine = loader.engine().clone();
     let file = storage.open(path).map_err(Error::io("opening", path))?;
     let mut decoder = RdbDecoder::with_checksum(FileSource::new(&*file), options.checksum);
-    let workers = if loader.is_live() && file.len() >= PARALLEL_MIN { workers } else { 0 };
+    let workers = if file.len() >= PARALLEL_MIN { workers } else { 0 };
     let control = options.control.clone().unwrap_or_default();
     let (read, report) =
         crate::rdb::with_workers(workers, loader, options.drop_expired_before, Some(file.bytes()), |crew| {

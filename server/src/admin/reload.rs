@@ -35,14 +35,19 @@ pub(super) fn run(server: &Server, options: &[&[u8]]) -> CmdResult {
             save(&server.engine, &server.storage, &path, &how, &mut |_| std::ops::ControlFlow::Continue(()));
         done.map_err(|e| CmdError::from(format!("ERR Error saving the RDB dump: {e}")))?;
     }
-    // A loader beside the live data: should loading fail, nothing has changed.
-    let mut loader = if keeps { server.engine.loader() } else { server.engine.staging_loader() };
-    let now = (!server.is_replica()).then(sluice_engine::now_ms);
+    // Beside the live data: should loading fail, nothing has changed.
+    let beside = (!keeps).then(|| server.engine.beside());
+    let mut loader = beside.as_ref().unwrap_or(&server.engine).loader();
+    // What expired meanwhile comes along with the rest and is then deleted as always, so that the log says so.
+    let now = (keeps && !server.is_replica()).then(sluice_engine::now_ms);
     let how =
         LoadOptions { checksum: config.rdbchecksum, drop_expired_before: now, ..LoadOptions::default() };
     match load(&mut loader, &*server.storage, &path, &how) {
         Ok(_) => {
             loader.finish();
+            if let Some(loaded) = beside {
+                server.engine.adopt(loaded);
+            }
             crate::log!(Warning, "DB reloaded by DEBUG RELOAD");
             Ok(())
         }

@@ -88,11 +88,7 @@ impl Attempt<'_> {
         let gate = if self.may_serve_old(way) { gate::ASYNC_LOADING } else { gate::LOADING };
         self.server.set_gate(gate, true);
         let engine = match way {
-            LoadWay::Swap => {
-                let e = crate::commands::engine(live.shards(), live.databases());
-                e.limits().copy_from(live.limits());
-                e
-            }
+            LoadWay::Swap => live.beside(),
             LoadWay::Live => {
                 crate::log!(Notice, "MASTER <-> REPLICA sync: Flushing old data");
                 self.history_ends();

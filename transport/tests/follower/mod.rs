@@ -217,7 +217,8 @@ impl Follower<'_> {
         if live {
             self.engine.log().reset(base);
         }
-        let mut loader = if live { self.engine.loader() } else { self.engine.staging_loader() };
+        let target = if live { self.engine.clone() } else { self.engine.beside() };
+        let mut loader = target.loader();
         self.note("MASTER <-> REPLICA sync: Loading DB in memory");
         let mut visitor = EngineVisitor::new(&mut loader, None);
         let received_before = self.connection.received;
@@ -263,6 +264,7 @@ impl Follower<'_> {
         let report = visitor.into_report();
         loader.finish();
         if !live {
+            self.engine.adopt(target);
             self.engine.log().reset(offset);
         }
         self.applier.restart_if_idle(report.replication_db.unwrap_or(0));
