@@ -120,11 +120,6 @@ impl Loader {
         &self.engine
     }
 
-    /// May others fill the same engine too, on other threads, with other keys? They may.
-    pub fn is_live(&self) -> bool {
-        true
-    }
-
     /// Counts entries that other loaders brought in for this one.
     pub fn credit(&mut self, entries: u64) {
         self.loaded += entries;

@@ -176,8 +176,7 @@ impl Drop for Over<'_, '_> {
     }
 }
 
-/// Calls `work` with a crew that fills `loader`'s engine; with a staging loader, or on a machine with one core, it is
-/// the calling thread alone. `whole` is the stream, where all of it is in memory (a mapped file). `drop_expired_before`
+/// Calls `work` with a crew that fills `loader`'s engine; on a machine with one core it is the calling thread alone. `whole` is the stream, where all of it is in memory (a mapped file). `drop_expired_before`
 /// as in [`EngineVisitor::new`]. Returns also what all threads together report.
 pub fn with_crew<'b, R>(
     loader: &mut Loader,
@@ -185,8 +184,7 @@ pub fn with_crew<'b, R>(
     whole: Option<&'b [u8]>,
     work: impl FnOnce(&mut Crew<'_, 'b>) -> R,
 ) -> (R, LoadReport) {
-    let workers = if loader.is_live() { workers_here() } else { 0 };
-    with_workers(workers, loader, drop_expired_before, whole, work)
+    with_workers(workers_here(), loader, drop_expired_before, whole, work)
 }
 
 pub(crate) fn with_workers<'b, R>(
