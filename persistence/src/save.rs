@@ -17,8 +17,8 @@ use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes encoded before they are written.
-const CHUNK: usize = 1 << 20;
+/// Bytes encoded before they are written, by default.
+pub(crate) const CHUNK: usize = 1 << 20;
 /// Chunks in the hands of the two threads and between them.
 const CHUNKS: usize = 4;
 /// Bytes after which the storage is asked to begin writing back, so that the last sync has little left to do.
@@ -39,6 +39,8 @@ pub struct SaveOptions {
     pub replication_id: Option<String>,
     /// The file is the base of an append-only file.
     pub aof_base: bool,
+    /// Bytes encoded before they are written and progress is told: fewer show more of a small save, and cost more.
+    pub chunk: usize,
 }
 
 impl Default for SaveOptions {
@@ -50,6 +52,7 @@ impl Default for SaveOptions {
             used_memory: 0,
             replication_id: None,
             aof_base: false,
+            chunk: CHUNK,
         }
     }
 }
@@ -93,6 +96,17 @@ pub struct SaveStats {
     pub storage: Duration,
 }
 
+impl SaveStats {
+    /// Of a cut that was just begun.
+    pub fn of(cut: &Cut) -> SaveStats {
+        SaveStats {
+            offset: cut.offset(),
+            keys_total: cut.db_sizes().iter().map(|(_, keys, _)| keys).sum(),
+            ..SaveStats::default()
+        }
+    }
+}
+
 /// Saves the engine as it is now. `progress` is called after every chunk and may stop it.
 ///
 /// # Errors
@@ -116,7 +130,7 @@ pub fn save_cut(
     progress: &mut dyn FnMut(&SaveStats) -> ControlFlow<()>,
 ) -> Result<SaveStats, Error> {
     let encoder = options.encoder(&cut);
-    write_cut(cut, encoder, storage, path, progress)
+    write_cut(cut, encoder, options.chunk, storage, path, progress)
 }
 
 /// What turns a cut into the bytes of a file.
@@ -150,16 +164,13 @@ impl CutEncoder for RdbEncoder {
 pub(crate) fn write_cut(
     mut cut: Cut,
     mut encoder: impl CutEncoder,
+    chunk: usize,
     storage: &Arc<dyn Storage>,
     path: &Path,
     progress: &mut dyn FnMut(&SaveStats) -> ControlFlow<()>,
 ) -> Result<SaveStats, Error> {
     let started = Instant::now();
-    let mut stats = SaveStats {
-        offset: cut.offset(),
-        keys_total: cut.db_sizes().iter().map(|(_, keys, _)| keys).sum(),
-        ..SaveStats::default()
-    };
+    let mut stats = SaveStats::of(&cut);
     let file = AtomicFile::create(storage.clone(), path).map_err(Error::io("creating", path))?;
 
     let (to_writer, full) = sync_channel::<Vec<u8>>(1);
@@ -171,15 +182,15 @@ pub(crate) fn write_cut(
     thread::scope(|scope| {
         let writer = scope.spawn(move || write_chunks(file, &full, &to_encoder));
         let mut encode = || loop {
-            let step = cut.step(&mut encoder, CHUNK);
+            let step = cut.step(&mut encoder, chunk);
             // The writer ends early only with an error, which it returns below.
-            let Ok(mut chunk) = spare.recv() else { return Ok(()) };
-            encoder.swap(&mut chunk);
+            let Ok(mut encoded) = spare.recv() else { return Ok(()) };
+            encoder.swap(&mut encoded);
             stats.keys = encoder.keys();
             stats.preimages = cut.preimage_bytes();
             stats.bytes = encoder.bytes();
             stats.elapsed = started.elapsed();
-            if to_writer.send(chunk).is_err() {
+            if to_writer.send(encoded).is_err() {
                 return Ok(());
             }
             if progress(&stats).is_break() {

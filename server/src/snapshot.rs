@@ -38,6 +38,9 @@ const CUT_RETRY: Duration = Duration::from_millis(5);
 /// A snapshot that is expected to end sooner is waited for by a diskless full sync.
 const WORTH_GIVING_WAY: Duration = Duration::from_secs(1);
 
+/// Bytes between two reports of a snapshot that `rdb-key-save-delay` slows down.
+const WATCHED_CHUNK: usize = 4 << 10;
+
 /// Who wants a file, and how.
 pub(crate) struct Party {
     /// Its name.
@@ -303,6 +306,7 @@ impl Line {
         };
         let Some(cut) = begun else { return };
         let offset = cut.offset();
+        crate::persist::saving(server, &SaveStats::of(&cut));
         let seats = std::mem::take(&mut self.waiting);
         for seat in &seats {
             let log = seat.for_replicas.then(|| server.engine.log().reader(offset).ok()).flatten();
@@ -320,6 +324,7 @@ impl Line {
         });
         if let Err(e) = spawned {
             self.running = None;
+            crate::persist::saving_ended(server);
             for seat in seats {
                 seat.news.lock().done = Some(Err(Failure::Failed(format!("no thread to write it: {e}"))));
             }
@@ -338,13 +343,16 @@ fn write(server: &Arc<Server>, cut: Cut) {
             // They all left before it began.
             drop(line);
             drop(cut);
+            crate::persist::saving_ended(server);
             return end(server, &Err(Failure::Stopped));
         };
         let plain = crate::persist::save_options(server);
         let aof_base = running.seats.iter().any(|seat| seat.is_base);
         // In a base alone the place in the log would be the incremental file's beginning, not the stream's.
         let replication_id = if first.is_base { None } else { plain.replication_id.clone() };
-        let options = SaveOptions { aof_base, replication_id, ..plain };
+        // Who slows it down wants to see how it goes.
+        let chunk = if server.config.load().rdb_key_save_delay == 0 { plain.chunk } else { WATCHED_CHUNK };
+        let options = SaveOptions { aof_base, replication_id, chunk, ..plain };
         let has_child = running.seats.iter().any(|seat| seat.child.is_there());
         (first.path.clone(), options, running.seats.iter().all(|seat| seat.paced), has_child)
     };

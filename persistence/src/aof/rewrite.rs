@@ -8,7 +8,7 @@
 
 use crate::Error;
 use crate::rdb::PayloadFooter;
-use crate::save::{CutEncoder, SaveStats, write_cut};
+use crate::save::{CHUNK, CutEncoder, SaveStats, write_cut};
 use crate::storage::Storage;
 use sluice_engine::cut::{Cut, CutSink, Element, EntryMeta, HugeKind};
 use sluice_engine::encoding::listpack::LpValue;
@@ -46,7 +46,7 @@ pub fn rewrite_as_commands(
     if let Some(time) = options.timestamp {
         encoder.buffer.extend_from_slice(format!("#TS:{time}\r\n").as_bytes());
     }
-    write_cut(cut, encoder, storage, path, progress)
+    write_cut(cut, encoder, CHUNK, storage, path, progress)
 }
 
 /// The collection whose items are being written.
