@@ -28,8 +28,8 @@ use crate::value::list::{NodeCursor, NodeView};
 use crate::value::{List, Opaque, Value, ValueView};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Bytes that may be delivered under one hold of a shard lock.
 const SLICE_BYTES: usize = 64 << 10;
@@ -148,6 +148,8 @@ pub(crate) struct CutShared {
     barrier: AtomicU64,
     over: AtomicBool,
     detached: Mutex<Vec<Table>>,
+    /// Huge values that hand over elements: where a cut is given up, their tables keep a capture until the next cut.
+    huge: Mutex<Vec<Weak<HugeState>>>,
     log: Arc<crate::log::Log>,
 }
 
@@ -317,6 +319,7 @@ fn begin_huge(cut: &Arc<CutShared>, db: u32, e: &mut EntryMut<'_>) -> Option<Arc
         handed: Mutex::new(Vec::new()),
         cut: cut.clone(),
     });
+    cut.huge.lock().push(Arc::downgrade(&state));
     table.attach(Capture { to: CaptureTo::Huge(state.clone()), cursor: 0 });
     Some(state)
 }
@@ -438,6 +441,7 @@ impl Cut {
             barrier: AtomicU64::new(u64::MAX),
             over: AtomicBool::new(false),
             detached: Mutex::new(Vec::new()),
+            huge: Mutex::default(),
             log: inner.log.clone(),
         });
         debug_assert_eq!(
@@ -753,7 +757,15 @@ impl Cut {
         self.inner.cut_active.store(false, Ordering::Release);
         *slot = None;
         drop(slot);
-        self.shared.queue.lock().clear();
+        for state in self.shared.huge.lock().drain(..).filter_map(|state| state.upgrade()) {
+            state.handed.lock().clear();
+        }
+        // What is there still refers to the cut, and would keep itself alive with it: a flushed database, say.
+        let left = (
+            std::mem::take(&mut *self.shared.queue.lock()),
+            std::mem::take(&mut *self.shared.detached.lock()),
+        );
+        drop(left);
     }
 }
 
@@ -805,3 +817,6 @@ fn walk_elements(
     }
     Some(false)
 }
+
+#[cfg(test)]
+mod tests;

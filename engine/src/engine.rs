@@ -10,6 +10,7 @@ use crate::cut::{Cut, CutBusy, CutShared, QueueLevel};
 use crate::expiry::own::{Expiries, OwnExpiries};
 use crate::hash::{hash, shard_bits};
 use crate::keyspace::{Ctx, Effects, Held, Keys, Shard, ShardStats};
+use crate::lazy_free::LazyFree;
 use crate::log::Log;
 use crate::resp::Reply;
 use crate::session::Session;
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     /// Expired keys stay, although this is no replica.
     keep_expired: AtomicBool,
     pub(crate) own_expiries: OwnExpiries,
+    pub(crate) lazy_free: LazyFree,
     pub(crate) changes: AtomicU64,
     /// The shard the active expiry begins at: where it ran out of time.
     pub(crate) expire_shard: AtomicUsize,
@@ -178,6 +180,7 @@ impl Engine {
                 replica: AtomicBool::new(false),
                 keep_expired: AtomicBool::new(false),
                 own_expiries: OwnExpiries::default(),
+                lazy_free: LazyFree::default(),
                 changes: AtomicU64::new(0),
                 expire_shard: AtomicUsize::new(0),
                 commands,
@@ -353,6 +356,11 @@ impl Engine {
         self.inner.cut_active.load(Ordering::Acquire)
     }
 
+    /// Keys and elements removed: `(that wait to be freed, that were freed in the background since the start)`.
+    pub fn lazy_freed(&self) -> (u64, u64) {
+        self.inner.lazy_free.counts()
+    }
+
     /// Counters of all shards together.
     pub fn shard_stats(&self) -> ShardStats {
         let mut sum = ShardStats::default();
@@ -365,8 +373,9 @@ impl Engine {
         sum
     }
 
-    /// Sets the shards' counters to zero.
+    /// Sets the shards' counters to zero, and that of objects freed in the background.
     pub fn reset_shard_stats(&self) {
+        self.inner.lazy_free.reset();
         for s in &self.inner.shards {
             s.lock().stats = ShardStats::default();
         }

@@ -27,7 +27,7 @@ use crate::table::Table;
 use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
 
-/// More elements than this are freed on a thread of their own.
+/// More elements than this are freed in the background.
 const LAZY_FREE_ELEMENTS: usize = 10_000;
 
 /// What a running command works with.

@@ -69,6 +69,7 @@ mod expiry;
 pub mod glob;
 pub mod hash;
 pub mod keyspace;
+mod lazy_free;
 pub mod load;
 pub mod log;
 pub mod num;

@@ -149,6 +149,9 @@ fn a_snapshot_gives_way_to_a_diskless_full_sync_and_begins_again() {
 fn a_rewrite_gives_way_too_and_no_write_is_lost_between_its_cuts() {
     let primary = slow_server("--appendonly yes --auto-aof-rewrite-percentage 0");
     primary.say("BGREWRITEAOF");
+    until("its cut has begun", || {
+        (primary.number("persistence", "current_save_keys_total") > 0).then_some(())
+    });
     let busy = Busy::on(&primary);
     busy.goes_on(100);
     let replica = Server::sluice("--repl-diskless-load swapdb");

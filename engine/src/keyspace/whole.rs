@@ -36,8 +36,8 @@ impl Keys<'_> {
             {
                 cut.adopt(table);
             } else if table.len() > LAZY_FREE_ELEMENTS {
-                // Freeing a million entries takes a tenth of a second: nobody should wait for it.
-                std::thread::spawn(move || drop(table));
+                let objects = table.len();
+                self.inner.lazy_free.free(table, objects);
             }
         });
         n

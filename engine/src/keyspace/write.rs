@@ -233,10 +233,13 @@ impl Keys<'_> {
         if !large {
             return self.delete(key);
         }
-        let entry = table.take(k.hash, key);
-        let exists = entry.is_some();
-        std::thread::spawn(move || drop(entry));
-        exists
+        let Some(entry) = table.take(k.hash, key) else { return false };
+        let objects = match entry.as_ref().payload() {
+            Payload::Value(v) => v.len(),
+            _ => 1,
+        };
+        self.inner.lazy_free.free(entry, objects);
+        true
     }
 
     /// Takes a live key's entry out of the keyspace (RENAME, MOVE).

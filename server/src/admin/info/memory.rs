@@ -98,6 +98,7 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
     let log = s.engine.log().memory() as u64;
     let backlog = log.min(s.config.repl_backlog_size);
     let system = os::system_memory();
+    let (lazy_pending, lazy_freed) = s.engine.lazy_freed();
     t.section("Memory");
     t.field("used_memory", m.used);
     t.field("used_memory_human", human(m.used));
@@ -149,8 +150,8 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
     t.field("mem_aof_buffer", 0);
     t.field("mem_allocator", "jemalloc");
     t.field("active_defrag_running", 0);
-    t.field("lazyfree_pending_objects", 0);
-    t.field("lazyfreed_objects", 0);
+    t.field("lazyfree_pending_objects", lazy_pending);
+    t.field("lazyfreed_objects", lazy_freed);
 }
 
 #[cfg(test)]
