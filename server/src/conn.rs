@@ -42,6 +42,7 @@ pub(crate) struct Conn {
     pub(crate) reply_skip: u8,
     /// The batch being run holds a write.
     wrote: bool,
+    /// Which syncs of the append-only file this connection waited for.
     membership: crate::aof::Membership,
     pub(crate) peer: Option<sluice_transport::primary::ReplicaPeer>,
 }

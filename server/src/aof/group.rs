@@ -43,7 +43,7 @@ pub(super) struct Lead<'a> {
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        self.group.led.store(false, Ordering::Release);
+        self.group.led.store(false, Ordering::SeqCst);
         if !self.done {
             self.thread.wake();
         }
@@ -64,7 +64,7 @@ impl Group {
 
     /// Takes it on oneself to work for all, unless somebody has.
     pub(super) fn lead<'a>(&'a self, thread: &'a Wake) -> Option<Lead<'a>> {
-        (!self.led.swap(true, Ordering::AcqRel)).then_some(Lead { group: self, thread, done: false })
+        (!self.led.swap(true, Ordering::SeqCst)).then_some(Lead { group: self, thread, done: false })
     }
 
     /// Whether more are expected, and worth waiting for.

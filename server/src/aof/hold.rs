@@ -14,7 +14,7 @@ use super::group::Membership;
 use super::{Aof, QUEUE_LIMIT, progressed};
 use crate::state::Server;
 use sluice_engine::log::Log;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 /// A write of a worker that took longer makes the thread write instead, for [`SLOW_MEMORY`].
@@ -122,7 +122,9 @@ pub(crate) async fn wait(server: &Server, hold: Hold, member: &mut Membership) {
             work_here(server);
         }
         lead.done = aof.is_reached(hold);
-        if lead.done {
+        drop(lead);
+        if aof.is_reached(hold) {
+            wake_if_behind(server);
             return;
         }
     }
@@ -134,6 +136,17 @@ pub(crate) async fn wait(server: &Server, hold: Hold, member: &mut Membership) {
         aof.pace.overdue.store(true, Ordering::Release);
         progressed(server);
         until_reached(aof, hold).await;
+    }
+}
+
+/// Whoever wrote on another worker since, and found that somebody was at it already, counts on somebody.
+fn wake_if_behind(server: &Server) {
+    let aof = &server.aof;
+    // Either they see that nobody leads any more, or their write is seen here.
+    fence(Ordering::SeqCst);
+    let reached = if aof.is_always() { &aof.acked } else { &aof.written };
+    if server.engine.log().end() > reached.load(Ordering::Acquire) {
+        aof.wake();
     }
 }
 

@@ -1,14 +1,14 @@
 //! Writes the log into the incremental file: the thread that does so, and the one that syncs it.
 //!
 //! The writer's state is behind a lock, which is held over its writes: a worker that writes for its connections, or a
-//! flush on another thread (SHUTDOWN, `appendonly no`), does the same work there. Reading the log and taking the next file happen under the same lock, so
-//! a rewrite that holds it can begin its cut and say "from this offset on, into that file" with nothing in between.
+//! flush on another thread (SHUTDOWN, `appendonly no`), does the same work there. Reading the log and taking the next
+//! file happen under the same lock, so a rewrite that holds it can begin its cut and say "from this offset on, into
+//! that file" with nothing in between.
 //!
-//! Policies: `always` writes and syncs in one go, as often as there is something; the syncs gather by
-//! themselves, because everything appended during one waits for the next. The thread does what no worker does (see
-//! `hold`). `everysec` leaves the sync to the second
-//! thread, so that a slow one delays neither writes nor replies; if one takes over [`SLOW_SYNC`] the delay is counted.
-//! `no` never syncs, except a file that is complete: one that others follow must not be torn.
+//! Policies: `always` writes and syncs in one go, as often as there is something; everything appended during a sync
+//! waits for the next. `everysec` leaves the sync to the second thread, so that a slow one delays neither writes nor
+//! replies; if one takes over [`SLOW_SYNC`] the delay is counted. `no` never syncs, except a file that is complete:
+//! one that others follow must not be torn. The writer's thread does what no worker does (see `hold`).
 
 use super::group::Group;
 use super::{progressed, update_gate};

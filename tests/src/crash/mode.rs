@@ -139,6 +139,13 @@ pub const MODES: &[Mode] = &[
     mode("aof-plain-rewrite", ALWAYS_PLAIN, Promise::Acknowledged).with(Disturbance::Rewrite),
     mode("aof-everysec-rewrite", EVERYSEC_PLAIN_WRITTEN, Promise::Acknowledged).with(Disturbance::Rewrite),
     mode("aof-no-rewrite", NO_WRITTEN, Promise::Acknowledged).with(Disturbance::Rewrite),
+    mode("aof-always-threads", "--appendonly yes --appendfsync always --io-threads 4", Promise::Acknowledged)
+        .with(Disturbance::Rewrite),
+    mode(
+        "aof-everysec-threads",
+        "--appendonly yes --appendfsync everysec --aof-write-wait 60000 --io-threads 4",
+        Promise::Acknowledged,
+    ),
     mode("aof-waitaof", EVERYSEC_PLAIN, Promise::Synced).with(Disturbance::Rewrite),
     mode(
         "aof-slow-rewrite",
