@@ -190,8 +190,8 @@ pub const MODES: &[Mode] = &[
     mode("power-always", ALWAYS, Promise::Acknowledged).power(1500),
     mode("power-always-rewrite", ALWAYS, Promise::Acknowledged).with(Disturbance::Rewrite).power(1000),
     mode("power-plain-rewrite", ALWAYS_PLAIN, Promise::Acknowledged).with(Disturbance::Rewrite).power(1000),
-    mode("power-everysec", EVERYSEC, Promise::Synced).power(4000),
-    mode("power-everysec-rewrite", EVERYSEC, Promise::Synced).with(Disturbance::Rewrite).power(4000),
+    mode("power-everysec", EVERYSEC, Promise::Synced).power(100_000),
+    mode("power-everysec-rewrite", EVERYSEC, Promise::Synced).with(Disturbance::Rewrite).power(100_000),
     mode("power-no-rewrite", NO, Promise::Moment).with(Disturbance::Rewrite).power(1000),
     mode("power-toggle", EVERYSEC, Promise::Moment).with(Disturbance::Toggle).power(600),
     mode("power-replica-aof", "--repl-diskless-load swapdb --appendonly yes", Promise::Moment)
