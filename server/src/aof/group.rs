@@ -7,10 +7,12 @@
 
 use super::writer::Wake;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A sync that takes longer than this for each connection it could serve is worth waiting for more of them.
 const WORTH_EACH: Duration = Duration::from_micros(4);
+/// Where nobody comes for this part of a sync's time, nobody is waited for any more.
+const PAUSE_PART: u32 = 4;
 
 /// A connection's place in the groups.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,15 +70,10 @@ impl Group {
     }
 
     /// Whether more are expected, and worth waiting for.
-    pub(super) fn is_short(&self) -> bool {
+    fn is_short(&self) -> bool {
         let expected = self.expected.load(Ordering::Acquire);
         self.parked.load(Ordering::Acquire) < expected
             && self.took() > WORTH_EACH * u32::try_from(expected).unwrap_or(u32::MAX)
-    }
-
-    /// Longest time worth waiting for them.
-    pub(super) fn patience(&self) -> Duration {
-        self.took() / 2
     }
 
     fn took(&self) -> Duration {
@@ -98,6 +95,35 @@ impl Group {
     /// The sync of a closed group took this long.
     pub(super) fn synced(&self, took: Duration) {
         self.took.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Release);
+    }
+}
+
+/// Waiting for those who are expected: for as long as a sync takes at the most, and only while they keep coming.
+pub(super) struct Gathering<'a> {
+    group: &'a Group,
+    began: Instant,
+    /// How many there were at the last look that saw a new one, and when that was.
+    last: (u64, Instant),
+}
+
+impl<'a> Gathering<'a> {
+    /// Begins to wait.
+    pub(super) fn begin(group: &'a Group) -> Gathering<'a> {
+        let now = Instant::now();
+        Gathering { group, began: now, last: (group.parked.load(Ordering::Acquire), now) }
+    }
+
+    /// Whether to wait on.
+    pub(super) fn goes_on(&mut self) -> bool {
+        if !self.group.is_short() {
+            return false;
+        }
+        let (parked, now) = (self.group.parked.load(Ordering::Acquire), Instant::now());
+        if parked != self.last.0 {
+            self.last = (parked, now);
+        }
+        let took = self.group.took();
+        now - self.began < took && now - self.last.1 < took / PAUSE_PART
     }
 }
 
@@ -136,6 +162,7 @@ mod tests {
         assert!(group.is_short());
         group.synced(Duration::from_micros(20));
         assert!(!group.is_short());
+        assert!(!Gathering::begin(&group).goes_on());
         let thread = Wake::default();
         let lead = group.lead(&thread);
         assert!(lead.is_some() && group.lead(&thread).is_none());

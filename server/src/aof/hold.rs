@@ -10,7 +10,7 @@
 //! `always`, where the kernel lets a write wait longer than `aof-write-wait`, replies go out without it until it comes
 //! back: the one window in which a kill loses what was acknowledged, up to [`QUEUE_LIMIT`] of log.
 
-use super::group::Membership;
+use super::group::{Gathering, Membership};
 use super::{Aof, QUEUE_LIMIT, progressed};
 use crate::state::Server;
 use sluice_engine::log::Log;
@@ -164,8 +164,8 @@ async fn until_reached(aof: &Aof, hold: Hold) {
 
 /// Lets connections run that are expected to have something for the same sync.
 async fn gather(aof: &Aof, hold: Hold) {
-    let began = Instant::now();
-    while aof.group.is_short() && began.elapsed() < aof.group.patience() && !aof.is_reached(hold) {
+    let mut gathering = Gathering::begin(&aof.group);
+    while gathering.goes_on() && !aof.is_reached(hold) {
         tokio::task::yield_now().await;
     }
 }

@@ -10,7 +10,7 @@
 //! replies; if one takes over [`SLOW_SYNC`] the delay is counted. `no` never syncs, except a file that is complete:
 //! one that others follow must not be torn. The writer's thread does what no worker does (see `hold`).
 
-use super::group::Group;
+use super::group::{Gathering, Group};
 use super::{progressed, update_gate};
 use crate::config::{Fsync, os_reason};
 use crate::repl::commands::GETACK;
@@ -443,8 +443,8 @@ fn run(server: &Server) {
 
 /// Waits for those who are expected.
 fn gather(group: &Group) {
-    let began = Instant::now();
-    while group.is_short() && began.elapsed() < group.patience() {
+    let mut gathering = Gathering::begin(group);
+    while gathering.goes_on() {
         std::thread::park_timeout(GATHER_LOOK);
     }
 }
