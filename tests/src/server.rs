@@ -75,9 +75,19 @@ impl Start {
         self.try_up().unwrap_or_else(|(status, log)| panic!("{program:?} ended with {status}:\n{log}"))
     }
 
-    /// Starts it and waits until it serves, or ends: then how, and what it said.
+    /// Starts it and waits until it serves, or ends: then how, and what it said. Where somebody took the free port in
+    /// between, it gets another.
     #[track_caller]
     pub fn try_up(self) -> Result<Server, (ExitStatus, String)> {
+        let again = self.clone();
+        match self.once() {
+            Err((_, log)) if again.port.is_none() && log.contains("Address already in use") => again.once(),
+            outcome => outcome,
+        }
+    }
+
+    #[track_caller]
+    fn once(self) -> Result<Server, (ExitStatus, String)> {
         let mut server = self.spawn();
         let answers = until("the server answers", || {
             if let Some(status) = server.ended() {
