@@ -1,6 +1,6 @@
 //! The server's own commands: their rows in the engine's table, and what runs them.
 
-use crate::conn::Conn;
+use crate::client::conn::Conn;
 use crate::repl::{Attach, commands as repl, failover};
 use sluice_engine::Row;
 use sluice_engine::command::{Command, Flags, KeySpec, Run};
@@ -20,7 +20,7 @@ pub(crate) enum Flow {
     /// The reply comes later; commands behind it wait.
     Later(tokio::sync::oneshot::Receiver<Vec<u8>>),
     /// The command waits for a key.
-    Wait(Box<crate::waiting::Wait>),
+    Wait(Box<crate::client::waiting::Wait>),
     /// The connection becomes a replica's.
     Replica(Attach),
 }

@@ -20,7 +20,7 @@ pub(crate) async fn run(server: Arc<Server>) {
     loop {
         tick.tick().await;
         turn += 1;
-        crate::pause::cron(&server);
+        crate::client::pause::cron(&server);
         let paused = server.gate.load(Ordering::Acquire) & crate::state::gate::PAUSED != 0;
         if server.active_expire.load(Ordering::Relaxed) && !server.is_loading() && !paused {
             server.engine.expire_cycle(EXPIRE_BUDGET);
@@ -51,7 +51,7 @@ fn close_idle(server: &Server) {
     if timeout == 0 {
         return;
     }
-    use crate::clients::kind;
+    use crate::client::registry::kind;
     for c in server.clients.all() {
         if !c.is(kind::REPLICA) && !c.is(kind::PRIMARY) && !c.is_blocked() && c.idle() > timeout {
             crate::log!(Verbose, "Closing idle client: id={} addr={}", c.id, c.addr);

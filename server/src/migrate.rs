@@ -4,8 +4,8 @@
 //! here every key is watched, and one that changed while it travelled is sent again, with REPLACE. A key is deleted
 //! only when the target has acknowledged its latest value.
 
+use crate::client::conn::Conn;
 use crate::commands::Flow;
-use crate::conn::Conn;
 use crate::state::Server;
 use parking_lot::Mutex;
 use sluice_engine::command::{CmdError, Command, Flags, KeySpec, Run};

@@ -3,7 +3,7 @@
 //! Each worker is a thread with a single-threaded runtime; accepted connections are dealt to the workers in turn and
 //! stay there, so that a connection's commands never change threads.
 
-use crate::conn;
+use crate::client::conn;
 use crate::state::Server;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
@@ -103,9 +103,12 @@ pub(crate) async fn worker(server: Arc<Server>, mut incoming: mpsc::UnboundedRec
                 let Ok(stream) = TcpStream::from_std(stream) else { continue };
                 let laddr = if addr == UNIX_PEER { addr } else { stream.local_addr().unwrap_or(addr) };
                 let stream = Arc::new(stream);
-                let client =
-                    server.clients.register(crate::clients::Socket::Accepted(stream.clone()), addr, laddr);
-                client.set_kind(crate::clients::kind::UNIX, addr == UNIX_PEER);
+                let client = server.clients.register(
+                    crate::client::registry::Socket::Accepted(stream.clone()),
+                    addr,
+                    laddr,
+                );
+                client.set_kind(crate::client::registry::kind::UNIX, addr == UNIX_PEER);
                 tokio::task::spawn_local(conn::serve(server.clone(), stream, client));
             }
         })

@@ -4,7 +4,7 @@
 //! writes paused, until every replica has acknowledged all of the log, for `shutdown-timeout` at most. Then what is to
 //! be saved is saved. If that fails, or SHUTDOWN ABORT comes first, everything goes on as before.
 
-use crate::pause::{self, Mode, Reason};
+use crate::client::pause::{self, Mode, Reason};
 use crate::state::{Ending, Server};
 use crate::{persist, repl};
 use parking_lot::Mutex;

@@ -1,6 +1,6 @@
 //! The slow log: commands that took longer than `slowlog-log-slower-than`.
 
-use crate::clients::Client;
+use crate::client::registry::Client;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};

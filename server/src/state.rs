@@ -1,6 +1,6 @@
 //! What the threads of a server share.
 
-use crate::clients::Clients;
+use crate::client::registry::Clients;
 use crate::config::ConfigHandle;
 use crate::persist::Persistence;
 use crate::repl::Replication;
@@ -62,7 +62,7 @@ pub(crate) struct Server {
     pub(crate) ending: crate::shutdown::Shutdown,
     pub(crate) active_expire: std::sync::atomic::AtomicBool,
     /// CLIENT PAUSE.
-    pub(crate) pause: crate::pause::Pause,
+    pub(crate) pause: crate::client::pause::Pause,
     /// Held for writing while DEBUG SLEEP stops the server: threads of their own pass it now and then.
     pub(crate) standstill: parking_lot::RwLock<()>,
 }

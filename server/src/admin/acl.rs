@@ -8,8 +8,8 @@ use sluice_engine::resp::Reply;
 
 use super::command::categories;
 use super::{Handled, help, lower, shown};
+use crate::client::conn::Conn;
 use crate::commands::Flow;
-use crate::conn::Conn;
 
 /// The categories of Redis 7.0, in its order.
 pub(super) const CATEGORIES: [&str; 21] = [

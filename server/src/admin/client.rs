@@ -9,12 +9,12 @@ use sluice_engine::num::parse_i64;
 use sluice_engine::resp::Reply;
 
 use super::{Handled, help, lower, shown};
-use crate::clients::{Client, kind};
+use crate::client::conn::Conn;
+use crate::client::pause::{self, Mode, Reason};
+use crate::client::registry::{Client, kind};
+use crate::client::waiting::Unblock;
 use crate::commands::Flow;
-use crate::conn::Conn;
-use crate::pause::{self, Mode, Reason};
 use crate::state::Server;
-use crate::waiting::Unblock;
 
 pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     match lower(args[1]).as_slice() {

@@ -7,8 +7,8 @@ use sluice_engine::resp::Reply;
 
 use super::rows::{Subcommand, subcommands};
 use super::{Handled, help, lower};
+use crate::client::conn::Conn;
 use crate::commands::Flow;
-use crate::conn::Conn;
 
 pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let engine = &conn.server.engine;

@@ -4,9 +4,9 @@ use sluice_engine::command::CmdError;
 use sluice_engine::resp::Reply;
 
 use super::Handled;
+use crate::client::conn::Conn;
 use crate::commands::Flow;
 use crate::config::{ConfigReply, config_command};
-use crate::conn::Conn;
 
 pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     if args[1].eq_ignore_ascii_case(b"set") && (conn.server.is_loading() || conn.server.is_loading_beside()) {

@@ -11,10 +11,10 @@ use sluice_engine::resp::Reply;
 use sluice_engine::value::Value;
 
 use super::{Handled, digest, help, lower, shown};
-use crate::clients::Client;
+use crate::client::conn::Conn;
+use crate::client::registry::Client;
 use crate::commands::Flow;
 use crate::config::Guarded;
-use crate::conn::Conn;
 use crate::state::Server;
 
 /// Keys DEBUG POPULATE makes under one hold of the locks.

@@ -7,9 +7,9 @@ use sluice_engine::num::parse_i64;
 use sluice_engine::resp::Reply;
 
 use super::{Handled, client::valid_name, shown};
-use crate::clients::kind;
+use crate::client::conn::Conn;
+use crate::client::registry::kind;
 use crate::commands::Flow;
-use crate::conn::Conn;
 
 const WRONG_PASS: CmdError = CmdError::text("WRONGPASS invalid username-password pair or user is disabled.");
 

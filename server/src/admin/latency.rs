@@ -5,8 +5,8 @@ use sluice_engine::num::parse_i64;
 use sluice_engine::resp::Reply;
 
 use super::{Handled, help, lower, shown};
+use crate::client::conn::Conn;
 use crate::commands::Flow;
-use crate::conn::Conn;
 
 /// Entries SLOWLOG GET returns unless told how many.
 const SLOWLOG_DEFAULT: i64 = 10;

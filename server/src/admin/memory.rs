@@ -8,8 +8,8 @@ use sluice_engine::value::Value;
 
 use super::info::Memory;
 use super::{Handled, help, lower};
+use crate::client::conn::Conn;
 use crate::commands::Flow;
-use crate::conn::Conn;
 
 /// Elements looked at to estimate a large collection, unless SAMPLES says otherwise; 0 looks at all.
 const DEFAULT_SAMPLES: usize = 5;

@@ -26,8 +26,8 @@ use std::time::Instant;
 use sluice_engine::command::{CmdError, CmdResult};
 use sluice_engine::resp::Reply;
 
+use crate::client::conn::Conn;
 use crate::commands::Flow;
-use crate::conn::Conn;
 
 pub(crate) use client::describe_client;
 pub(crate) use debug::debug_in_place;

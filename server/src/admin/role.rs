@@ -4,8 +4,8 @@ use sluice_engine::resp::Reply;
 
 use super::Handled;
 use super::info::{PrimaryLink, ReplicaLine};
+use crate::client::conn::Conn;
 use crate::commands::Flow;
-use crate::conn::Conn;
 
 pub(super) fn run(conn: &mut Conn, _: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let info = conn.server.replication_info();

@@ -1,8 +1,8 @@
 //! WAITAOF numlocal numreplicas timeout, as Redis 7.2 defines it: until this server's append-only file, and those of
 //! so many replicas, are durable up to what the client wrote.
 
+use crate::client::conn::Conn;
 use crate::commands::Flow;
-use crate::conn::Conn;
 use crate::repl::{is_replica, primary};
 use crate::state::Server;
 use sluice_engine::num::parse_i64;

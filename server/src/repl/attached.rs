@@ -6,9 +6,9 @@
 
 use super::full_sync::{join_staging, kick};
 use super::primary::{Attach, Replica, policy, replica_ip, replica_name, update_good};
-use crate::clients::kind;
+use crate::client::conn::{Conn, write_all};
+use crate::client::registry::kind;
 use crate::config::ClientClass;
-use crate::conn::{Conn, write_all};
 use crate::state::Server;
 use bytes::{Buf, Bytes, BytesMut};
 use sluice_engine::command::Flags;
@@ -221,7 +221,7 @@ fn misused(conn: &Conn, args: &[&[u8]]) {
     let row = server.engine.lookup(args[0]);
     let name = row.map_or("<unknown>".into(), |row| crate::admin::full_name(row.command.name, args));
     let refusal = match row {
-        None => Some(crate::conn::unknown_command(args)),
+        None => Some(crate::client::run::unknown_command(args)),
         Some(row) if row.command.flags.intersects(Flags::WRITE.union(Flags::READONLY)) => {
             Some("ERR Replica can't interact with the keyspace".into())
         }

@@ -5,7 +5,7 @@
 
 use super::link::{CONNECTED, HANDSHAKE, LinkShared, READ_WAIT, SYNC, gates};
 use super::prefetch::{Ahead, Prefetch};
-use crate::clients::Client;
+use crate::client::registry::Client;
 use crate::config::os_reason;
 use crate::state::Server;
 use sluice_engine::resp::{Parsed, parse};

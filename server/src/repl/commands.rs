@@ -1,8 +1,8 @@
 //! REPLICAOF, ROLE, REPLCONF, PSYNC, SYNC, WAIT.
 
 use super::primary::{self, Attach};
+use crate::client::conn::Conn;
 use crate::commands::Flow;
-use crate::conn::Conn;
 use crate::state::gate;
 use sluice_engine::resp::Reply;
 use sluice_transport::primary::{ReplconfReply, ReplicaPeer};

@@ -11,9 +11,9 @@
 
 use super::primary::Replica;
 use super::{follow, is_replica, promote};
+use crate::client::conn::Conn;
+use crate::client::pause::{self, Mode, Reason};
 use crate::commands::Flow;
-use crate::conn::Conn;
-use crate::pause::{self, Mode, Reason};
 use crate::state::Server;
 use sluice_engine::num::parse_i64;
 use sluice_engine::resp::Reply;

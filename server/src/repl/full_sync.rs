@@ -358,7 +358,7 @@ impl Sync<'_> {
         }
         let replicas = self.server.repl.replicas.lock();
         let up = self.batch.replicas.iter().filter_map(|id| replicas.map.get(id));
-        let up = up.filter(|r| !r.client.is(crate::clients::kind::CLOSING)).count();
+        let up = up.filter(|r| !r.client.is(crate::client::registry::kind::CLOSING)).count();
         drop(replicas);
         if up > 0 {
             crate::log!(

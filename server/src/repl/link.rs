@@ -4,7 +4,7 @@
 //! connection does is in [`super::attempt`].
 
 use super::attempt::Attempt;
-use crate::clients::{Client, Socket, kind};
+use crate::client::registry::{Client, Socket, kind};
 use crate::config::os_reason;
 use crate::state::{Server, gate};
 use parking_lot::{Condvar, Mutex};

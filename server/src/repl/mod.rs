@@ -101,7 +101,7 @@ pub(crate) fn follow(server: &Arc<Server>, host: String, port: u16) {
     server.repl.state.lock().become_replica();
     server.engine.set_replica(true);
     for client in server.clients.all() {
-        client.unblock(crate::waiting::Unblock::Role);
+        client.unblock(crate::client::waiting::Unblock::Role);
     }
     crate::logging::set_role(crate::logging::Role::Replica);
     server.config.edit(|c| c.replicaof.0 = Some((host.clone(), port)));

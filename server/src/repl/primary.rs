@@ -3,9 +3,9 @@
 //! [`super::attached`] is what each replica's connection does, [`super::full_sync`] the threads that serve full syncs.
 
 use super::full_sync::{Staging, kick};
-use crate::clients::Client;
+use crate::client::conn::Conn;
+use crate::client::registry::Client;
 use crate::config::{Config, ReplTransport};
-use crate::conn::Conn;
 use crate::state::{Server, gate};
 use sluice_engine::log::LogReader;
 use sluice_transport::fullsync::SyncControl;

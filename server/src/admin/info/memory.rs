@@ -80,7 +80,7 @@ pub(super) fn overhead(s: &Sources<'_>, m: &Memory) -> u64 {
 fn client_bytes(s: &Sources<'_>) -> (u64, u64) {
     s.clients.all().iter().fold((0, 0), |(normal, replicas), client| {
         let input = client.input_bytes.load(Ordering::Relaxed) as u64;
-        if client.is(crate::clients::kind::REPLICA) {
+        if client.is(crate::client::registry::kind::REPLICA) {
             (normal, replicas + input)
         } else {
             (normal + input + client.output_bytes.load(Ordering::Relaxed) as u64, replicas)

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use sluice_engine::Engine;
 
-use crate::clients::Clients;
+use crate::client::registry::Clients;
 use crate::config::Config;
 use crate::state::Stats;
 

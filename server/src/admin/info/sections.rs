@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Sources, Text};
-use crate::clients::kind;
+use crate::client::registry::kind;
 use crate::latency::Histogram;
 use crate::os::unix_micros;
 use crate::os::{self, Usage};

@@ -3,15 +3,13 @@
 //! A connection is a task on one worker's runtime. Everything a read brought is parsed and run in one go, and its
 //! replies leave in one write. A command that cannot answer at once ([`Flow::Later`]) holds back those behind it.
 
-use crate::clients::{Client, kind};
-use crate::commands::{self, Flow};
-use crate::state::{Server, gate};
-use crate::waiting::{Wait, Waited};
+use crate::client::registry::{Client, kind};
+use crate::client::waiting::{Wait, Waited};
+use crate::commands::Flow;
+use crate::state::Server;
 use bytes::BytesMut;
-use sluice_engine::command::{Command, Flags};
+use sluice_engine::Session;
 use sluice_engine::resp::{Parsed, Reply, parse};
-use sluice_engine::{Outcome, Request, Row, Session};
-use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -41,7 +39,7 @@ pub(crate) struct Conn {
     pub(crate) reply_off: bool,
     pub(crate) reply_skip: u8,
     /// The batch being run holds a write.
-    wrote: bool,
+    pub(super) wrote: bool,
     /// Which syncs of the append-only file this connection waited for.
     membership: crate::aof::Membership,
     pub(crate) peer: Option<sluice_transport::primary::ReplicaPeer>,
@@ -285,221 +283,6 @@ impl Conn {
         (at, batch)
     }
 
-    /// Runs one command.
-    fn command(
-        &mut self,
-        args: &[&[u8]],
-        raw: Option<&[u8]>,
-        out: &mut Vec<u8>,
-        clock: &mut Instant,
-    ) -> Flow {
-        let start = out.len();
-        let server = self.server.clone();
-        let Some(row) = server.engine.lookup(args[0]) else {
-            self.session.break_multi();
-            self.error(out, &unknown_command(args));
-            return self.replied(out, start);
-        };
-        let gate = server.gate.load(Ordering::Relaxed);
-        if (gate != 0 || !self.authenticated)
-            && let Some(text) = self.refusal(row.command, args.len(), gate)
-        {
-            self.session.break_multi();
-            server.engine.command_stats(row.id).rejected.fetch_add(1, Ordering::Relaxed);
-            self.error(out, &text);
-            return self.replied(out, start);
-        }
-        if gate & gate::PAUSED != 0 && self.is_paused(row.command) {
-            return Flow::Paused;
-        }
-        self.wrote |= row.command.flags.intersects(Flags::LOGGED) || self.session.in_multi();
-        self.client.last_command.store(row.id, Ordering::Relaxed);
-        // A subcommand that cannot run is refused when it is queued, so that EXEC refuses the whole.
-        if self.session.in_multi()
-            && let Err(e) = crate::admin::subcommand_check(row.command.name, args)
-        {
-            self.session.break_multi();
-            self.error(out, &e.0);
-            return self.replied(out, start);
-        }
-        let mut deferred: Vec<(usize, Row, Vec<Vec<u8>>)> = Vec::new();
-        let outcome =
-            server.engine.call(&mut self.session, row, Request { args, raw }, out, &mut |row, args, cx| {
-                if row.command.name == "debug"
-                    && crate::admin::debug_in_place(&server, &self.client, args, &mut cx.out)
-                {
-                    return;
-                }
-                // Their turn comes when the locks are gone; the place of the reply is kept.
-                let owned = args.iter().map(|a| a.to_vec()).collect();
-                deferred.push((cx.out.raw().len(), row, owned));
-            });
-        let mut flow = match outcome {
-            Outcome::Done => {
-                if row.command.name == "flushall" {
-                    crate::persist::flushed_all(&server);
-                }
-                Flow::Next
-            }
-            Outcome::Refused => {
-                let line = out[start + 1..].to_vec();
-                server.stats.error(&line);
-                Flow::Next
-            }
-            Outcome::Stalled => return Flow::Stalled,
-            Outcome::Blocked => {
-                let Some(blocked) = self.session.blocked.take() else { return Flow::Next };
-                // What it counts and how long it took is noted when it ends.
-                return Flow::Wait(Box::new(Wait { blocked, command: row.id, since: *clock }));
-            }
-            Outcome::External => {
-                server.engine.command_stats(row.id).calls.fetch_add(1, Ordering::Relaxed);
-                let flow = commands::run(self, row, args, out);
-                self.count_failure(row, &out[start..]);
-                flow
-            }
-        };
-        if !self.session.exec_errors.is_empty() {
-            for e in std::mem::take(&mut self.session.exec_errors) {
-                server.stats.error(e.0.as_bytes());
-            }
-        }
-        if !deferred.is_empty() {
-            flow = self.run_deferred(deferred, out);
-        }
-        let now = Instant::now();
-        let took = now - *clock;
-        *clock = now;
-        server.engine.command_stats(row.id).nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
-        if outcome != Outcome::Refused {
-            server.stats.latency.note(row.id, took);
-        }
-        if !row.command.flags.contains(Flags::SKIP_SLOWLOG) {
-            server.slowlog.note(took, args, &self.client);
-        }
-        match flow {
-            Flow::Next => self.replied(out, start),
-            other => other,
-        }
-    }
-
-    /// Runs the server's own commands of a transaction and puts their replies in place.
-    fn run_deferred(&mut self, deferred: Vec<(usize, Row, Vec<Vec<u8>>)>, out: &mut Vec<u8>) -> Flow {
-        let mut shift = 0;
-        let mut last = Flow::Next;
-        for (at, row, args) in deferred {
-            let refs: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-            let mut reply = Vec::new();
-            match commands::run(self, row, &refs, &mut reply) {
-                Flow::Next => {}
-                Flow::Later(_) | Flow::Replica(_) | Flow::Wait(_) => {
-                    reply.clear();
-                    Reply::new(&mut reply, false).error("ERR Command not allowed inside a transaction");
-                }
-                other => last = other,
-            }
-            self.count_failure(row, &reply);
-            out.splice(at + shift..at + shift, reply.iter().copied());
-            shift += reply.len();
-        }
-        last
-    }
-
-    /// Counts the error a command of the server replied, if it did.
-    fn count_failure(&self, row: Row, reply: &[u8]) {
-        if let Some(line) = reply.strip_prefix(b"-") {
-            self.server.stats.error(line);
-            self.server.engine.command_stats(row.id).failed.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// A reply that came after its batch.
-    fn late_reply(&mut self, out: &mut Vec<u8>, reply: &[u8]) {
-        // What served it is a write.
-        self.wrote = true;
-        let start = out.len();
-        out.extend_from_slice(reply);
-        self.replied(out, start);
-    }
-
-    /// Honours CLIENT REPLY.
-    fn replied(&mut self, out: &mut Vec<u8>, start: usize) -> Flow {
-        if self.reply_off {
-            out.truncate(start);
-        } else if self.reply_skip > 0 {
-            self.reply_skip -= 1;
-            if self.reply_skip == 0 {
-                out.truncate(start);
-            }
-        }
-        Flow::Next
-    }
-
-    /// Replies an error and counts it.
-    pub(crate) fn error(&self, out: &mut Vec<u8>, text: &str) {
-        self.server.stats.error(text.as_bytes());
-        Reply::new(out, self.session.resp3).error(text);
-    }
-
-    /// Why a command may not run now, in Redis' order of checks.
-    #[cold]
-    fn refusal(&self, c: &Command, argc: usize, gates: u32) -> Option<Cow<'static, str>> {
-        if !c.arity_ok(argc) {
-            // The engine says so.
-            return None;
-        }
-        if !self.authenticated && !c.flags.contains(Flags::NO_AUTH) {
-            return Some("NOAUTH Authentication required.".into());
-        }
-        let writes = c.flags.contains(Flags::WRITE);
-        // PING tells of a disk that fails too, so that whoever watches the server learns of it.
-        let disk = writes || c.name == "ping";
-        if disk && gates & gate::MISCONF != 0 && gates & gate::READONLY == 0 {
-            return Some(
-                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
-                 Commands that may modify the data set are disabled, because this instance is configured to report \
-                 errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
-                 the Redis logs for details about the RDB error."
-                    .into(),
-            );
-        }
-        if disk && gates & gate::AOF_ERROR != 0 && gates & gate::READONLY == 0 {
-            return Some(crate::aof::refusal(&self.server).into());
-        }
-        if writes && gates & gate::NOREPLICAS != 0 && gates & gate::READONLY == 0 {
-            return Some("NOREPLICAS Not enough good replicas to write.".into());
-        }
-        if writes && gates & gate::READONLY != 0 {
-            return Some("READONLY You can't write against a read only replica.".into());
-        }
-        if gates & gate::STALE != 0 && !c.flags.contains(Flags::STALE) {
-            return Some(
-                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into(),
-            );
-        }
-        if gates & gate::OOM != 0 && c.flags.contains(Flags::DENYOOM) {
-            return Some("OOM command not allowed when used memory > 'maxmemory'.".into());
-        }
-        let beside = gates & gate::ASYNC_LOADING != 0 && c.flags.contains(Flags::NO_ASYNC_LOADING);
-        if beside || gates & gate::LOADING != 0 && !c.flags.contains(Flags::LOADING) {
-            return Some("LOADING Redis is loading the dataset in memory".into());
-        }
-        None
-    }
-
-    /// Does CLIENT PAUSE hold this command back?
-    #[cold]
-    fn is_paused(&self, c: &Command) -> bool {
-        use crate::pause::Mode;
-        match self.server.pause.mode(self.server.clock()) {
-            None => false,
-            Some(Mode::All) => true,
-            Some(Mode::Write) => {
-                c.flags.intersects(Flags::LOGGED) || c.name == "exec" && self.session.queued_a_write()
-            }
-        }
-    }
-
     /// Publishes what CLIENT LIST shows.
     fn publish(&self, input: &BytesMut, out: &[u8]) {
         let c = &*self.client;
@@ -522,19 +305,4 @@ fn batch_of(flow: Flow) -> Option<Batch> {
         Flow::Wait(wait) => Some(Batch::Wait(wait)),
         Flow::Replica(attach) => Some(Batch::Replica(attach)),
     }
-}
-
-/// Longest part of the arguments an error repeats.
-const SHOWN_ARGS: usize = 128;
-
-pub(crate) fn unknown_command(args: &[&[u8]]) -> String {
-    let shown = |a: &[u8]| String::from_utf8_lossy(&a[..a.len().min(SHOWN_ARGS)]).into_owned();
-    let mut list = String::new();
-    for a in &args[1..] {
-        if list.len() >= SHOWN_ARGS {
-            break;
-        }
-        list.push_str(&format!("'{}' ", shown(a)));
-    }
-    format!("ERR unknown command '{}', with args beginning with: {list}", shown(args[0]))
 }

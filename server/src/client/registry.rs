@@ -70,7 +70,7 @@ pub(crate) struct Client {
     pub(crate) output_bytes: AtomicUsize,
     pub(crate) authenticated: AtomicBool,
     /// Ends its wait for a key, while it has one.
-    pub(crate) waits: Mutex<Option<crate::waiting::Reach>>,
+    pub(crate) waits: Mutex<Option<crate::client::waiting::Reach>>,
 }
 
 impl Client {

@@ -3,8 +3,8 @@
 //! Such a connection goes on reading its socket, so that its end is noticed and nothing is popped for
 //! a client that has gone. CLIENT UNBLOCK and a change of role reach it through its entry in the registry of clients.
 
-use crate::clients::{Client, kind};
-use crate::conn::Conn;
+use crate::client::conn::Conn;
+use crate::client::registry::{Client, kind};
 use bytes::BytesMut;
 use sluice_engine::Blocked;
 use sluice_engine::blocking::Watch;

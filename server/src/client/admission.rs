@@ -1,0 +1,67 @@
+//! Which commands may run now: signed on, loading, read-only, stale, failed saves, missing replicas, memory, pauses.
+
+use crate::client::conn::Conn;
+use crate::state::gate;
+use sluice_engine::command::{Command, Flags};
+use std::borrow::Cow;
+
+impl Conn {
+    /// Why a command may not run now, in Redis' order of checks.
+    #[cold]
+    pub(super) fn refusal(&self, c: &Command, argc: usize, gates: u32) -> Option<Cow<'static, str>> {
+        if !c.arity_ok(argc) {
+            // The engine says so.
+            return None;
+        }
+        if !self.authenticated && !c.flags.contains(Flags::NO_AUTH) {
+            return Some("NOAUTH Authentication required.".into());
+        }
+        let writes = c.flags.contains(Flags::WRITE);
+        // PING tells of a disk that fails too, so that whoever watches the server learns of it.
+        let disk = writes || c.name == "ping";
+        if disk && gates & gate::MISCONF != 0 && gates & gate::READONLY == 0 {
+            return Some(
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+                 Commands that may modify the data set are disabled, because this instance is configured to report \
+                 errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
+                 the Redis logs for details about the RDB error."
+                    .into(),
+            );
+        }
+        if disk && gates & gate::AOF_ERROR != 0 && gates & gate::READONLY == 0 {
+            return Some(crate::aof::refusal(&self.server).into());
+        }
+        if writes && gates & gate::NOREPLICAS != 0 && gates & gate::READONLY == 0 {
+            return Some("NOREPLICAS Not enough good replicas to write.".into());
+        }
+        if writes && gates & gate::READONLY != 0 {
+            return Some("READONLY You can't write against a read only replica.".into());
+        }
+        if gates & gate::STALE != 0 && !c.flags.contains(Flags::STALE) {
+            return Some(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into(),
+            );
+        }
+        if gates & gate::OOM != 0 && c.flags.contains(Flags::DENYOOM) {
+            return Some("OOM command not allowed when used memory > 'maxmemory'.".into());
+        }
+        let beside = gates & gate::ASYNC_LOADING != 0 && c.flags.contains(Flags::NO_ASYNC_LOADING);
+        if beside || gates & gate::LOADING != 0 && !c.flags.contains(Flags::LOADING) {
+            return Some("LOADING Redis is loading the dataset in memory".into());
+        }
+        None
+    }
+
+    /// Does CLIENT PAUSE hold this command back?
+    #[cold]
+    pub(super) fn is_paused(&self, c: &Command) -> bool {
+        use crate::client::pause::Mode;
+        match self.server.pause.mode(self.server.clock()) {
+            None => false,
+            Some(Mode::All) => true,
+            Some(Mode::Write) => {
+                c.flags.intersects(Flags::LOGGED) || c.name == "exec" && self.session.queued_a_write()
+            }
+        }
+    }
+}
