@@ -40,7 +40,7 @@ impl Sources {
             loader.standard_input()?;
         }
         loader.text(&self.flags, " of the command line")?;
-        Ok(loader.finish())
+        loader.finish()
     }
 }
 

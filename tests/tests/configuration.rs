@@ -210,3 +210,70 @@ fn the_command_table_describes_itself() {
     assert_eq!(c.say("COMMAND GETKEYS MSET a 1 b 2"), Reply::Array(vec!["a".into(), "b".into()]));
     assert!(!c.say("COMMAND DOCS set").items().is_empty());
 }
+
+#[test]
+fn what_protects_data_and_is_not_supported_stops_the_start() {
+    refused(
+        "--tls-port 6380 --tls-cert-file /c.pem",
+        &["FATAL CONFIG", ">>> 'tls-port", "clear text", "TLS proxy"],
+    );
+    refused("--cluster-enabled yes", &[">>> 'cluster-enabled", "of the command line", "alone"]);
+    refused("--aclfile /etc/users.acl", &["aclfile", "everybody could do everything", "requirepass"]);
+    let start = Start::new(Program::Sluice, "");
+    let conf = start.folder().join("users.conf");
+    for (line, part) in [
+        ("user default on >x ~app:* &* +@all", "the rule '~app:*' would be lost"),
+        ("user alice on >x ~* &* +@all", "'alice' could not sign on"),
+        ("loadmodule /m.so", "the module's commands"),
+        ("tls-replication yes", "clear text"),
+    ] {
+        write(&conf, format!("hz 10\n\n{line}\n").as_bytes());
+        let out = Command::new(Program::Sluice.path()).arg(&conf).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(1), "{line}");
+        for part in ["at line 3", "users.conf", line, part] {
+            assert!(said.contains(part), "no `{part}` in\n{said}");
+        }
+    }
+    let server = Server::sluice("--tls-port 0 --cluster-enabled no --aclfile ''");
+    assert!(server.client().ask("CONFIG SET tls-port 6380").is_error());
+    assert_eq!(server.say("CONFIG SET tls-port 0").text(), "OK");
+}
+
+/// redis-server writes a `user` line into every file it rewrites; the server that takes it over asks for the same password.
+#[test]
+fn a_file_that_redis_rewrote_starts_with_its_password() {
+    if !sluice_tests::peers_here(&["redis-server"]) {
+        return;
+    }
+    let start = Start::new(Program::Sluice, "");
+    let conf = start.folder().join("both.conf");
+    for password in ["", "foo \"bar"] {
+        let port = sluice_tests::server::free_port();
+        let text = format!("port {port}\nsave \"\"\ndir {}\n", start.folder().display());
+        write(&conf, text.as_bytes());
+        let run = |program: Program, talk: &dyn Fn(&mut sluice_tests::Client)| {
+            let mut child =
+                Command::new(program.path()).arg(&conf).stdout(std::process::Stdio::null()).spawn().unwrap();
+            let mut c = sluice_tests::until("it answers", || sluice_tests::Client::connect(port).ok());
+            talk(&mut c);
+            let _ = child.kill();
+            let _ = child.wait();
+        };
+        run(Program::Redis, &|c| {
+            assert_eq!(c.run(&["CONFIG", "SET", "requirepass", password]).text(), "OK");
+            assert_eq!(c.run(&["CONFIG", "REWRITE"]).text(), "OK");
+        });
+        assert!(std::fs::read_to_string(&conf).unwrap().contains("\nuser default on "));
+        for _ in 0..2 {
+            run(Program::Sluice, &|c| {
+                if !password.is_empty() {
+                    assert!(c.ask("GET k").text().starts_with("NOAUTH"));
+                    assert_eq!(c.run(&["AUTH", password]).text(), "OK");
+                }
+                assert_eq!(c.ask("GET k"), Reply::Nil);
+                assert_eq!(c.run(&["CONFIG", "REWRITE"]).text(), "OK");
+            });
+        }
+    }
+}

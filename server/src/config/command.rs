@@ -3,8 +3,7 @@
 
 use sluice_engine::glob::glob_match;
 
-use super::directives::{DIRECTIVES, Directive, Support, flags, lookup};
-use super::file::not_supported;
+use super::directives::{DIRECTIVES, Directive, flags, lookup};
 use super::values::Origin;
 use super::{Config, ConfigHandle, Guarded, rewrite};
 
@@ -49,9 +48,9 @@ pub(crate) fn config_command(handle: &ConfigHandle, args: &[&[u8]], local: bool)
         (b"get", [_, ..]) => ConfigReply::Map(get(&handle.load(), rest)),
         (b"get", []) => wrong_arity("config|get"),
         (b"set", [_, _, ..]) => match set(handle, rest, local) {
-            Ok(without_effect) => {
-                for directive in without_effect {
-                    crate::log!(Warning, "{}", not_supported(directive.name()));
+            Ok(warnings) => {
+                for warning in warnings {
+                    crate::log!(Warning, "{warning}");
                 }
                 ConfigReply::Ok
             }
@@ -103,15 +102,17 @@ fn get(config: &Config, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
     found
 }
 
-/// Sets all of the pairs, or none. Returns those that changed and have no effect yet.
-fn set(handle: &ConfigHandle, pairs: &[&[u8]], local: bool) -> Result<Vec<&'static Directive>, String> {
+/// Sets all of the pairs, or none. Returns what the log should say of those that have no effect.
+fn set(handle: &ConfigHandle, pairs: &[&[u8]], local: bool) -> Result<Vec<String>, String> {
     if !pairs.len().is_multiple_of(2) {
         return Err("ERR syntax error".into());
     }
     let _changing = handle.0.changing.lock();
     let mut config = Config::clone(&handle.load());
     let targets = targets(&config, pairs, local)?;
+    let defaults = Config::default();
     let mut changed = Vec::new();
+    let mut warnings = Vec::new();
     for (name, value, directive) in &targets {
         let words: Vec<Vec<u8>> = if !directive.is(flags::WORDS) {
             vec![value.to_vec()]
@@ -122,16 +123,18 @@ fn set(handle: &ConfigHandle, pairs: &[&[u8]], local: bool) -> Result<Vec<&'stat
         };
         let before = config.clone();
         directive.assign(&mut config, &words, Origin::Runtime).map_err(|reason| failed(name, &reason))?;
-        if !directive.same(&before, &config) {
-            changed.push(directive.name());
+        if directive.same(&before, &config) {
+            continue;
+        }
+        changed.push(directive.name());
+        if !directive.same(&config, &defaults) {
+            if let Some(reason) = directive.support.refusal(directive.name()) {
+                return Err(failed(name, &reason));
+            }
+            warnings.extend(directive.support.warning(directive.name()));
         }
     }
-    let without_effect: Vec<_> = targets
-        .iter()
-        .map(|(_, _, d)| *d)
-        .filter(|d| d.support == Support::Later && changed.contains(&d.name()))
-        .collect();
-    handle.replace(config, &changed).map(|()| without_effect).map_err(|(name, reason)| {
+    handle.replace(config, &changed).map(|()| warnings).map_err(|(name, reason)| {
         let given = targets.iter().find(|(_, _, d)| d.name() == name).map_or(name.as_bytes(), |(n, _, _)| n);
         failed(given, &reason)
     })
@@ -250,6 +253,20 @@ mod tests {
             assert_eq!(error(&h, args), expected);
         }
         assert_eq!(h.load().hz, 20);
+    }
+
+    #[test]
+    fn what_protects_data_and_is_not_there_cannot_be_set() {
+        let h = handle();
+        for (name, value) in [("tls-port", "6380"), ("tls-replication", "yes"), ("tls-cert-file", "/c.pem")] {
+            let text = error(&h, &["set", "hz", "20", name, value]);
+            assert!(
+                text.contains(&format!("argument '{name}') - Sluice does not support '{name}' yet")),
+                "{text}"
+            );
+            assert_eq!(h.load().hz, 10);
+        }
+        assert_eq!(run(&h, &["set", "tls-port", "0", "tls-replication", "no"]), ConfigReply::Ok);
     }
 
     #[test]

@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use sluice_engine::glob::glob_match;
 
-use super::directives::{Config, DIRECTIVES, Support, flags, lookup};
+use super::directives::{Config, DIRECTIVES, flags, lookup};
+use super::newer::{self, Newer};
+use super::support::{Support, because};
 use super::values::{Origin, os_reason};
-use super::words;
+use super::{users, words};
 
 /// Files including files deeper than this are taken for a cycle.
 pub(crate) const MAX_INCLUDE_DEPTH: usize = 16;
@@ -55,13 +57,34 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Vec<String>,
 }
 
+/// Where a line stands and what it says.
+#[derive(Clone, Default)]
+struct Place {
+    source_name: String,
+    line: usize,
+    text: String,
+}
+
+impl Place {
+    fn refuse(self, reason: String) -> LoadError {
+        LoadError::Line { source_name: self.source_name, line: self.line, text: self.text, reason }
+    }
+}
+
 /// Builds a configuration from texts, in order.
 #[derive(Default)]
 pub(crate) struct Loader {
     config: Config,
     seen: Vec<&'static str>,
-    warnings: Vec<String>,
     depth: usize,
+    /// The line being read.
+    at: Place,
+    /// Where directives that Sluice may have to refuse were given last: a later line can take one back.
+    guards: Vec<(&'static str, Place)>,
+    /// Directives of newer versions, as they were given last.
+    newer: Vec<(&'static Newer, Vec<Vec<u8>>, Place)>,
+    /// `user` lines.
+    users: Vec<(Vec<Vec<u8>>, Place)>,
 }
 
 impl Loader {
@@ -92,14 +115,15 @@ impl Loader {
             if line.is_empty() || line[0] == b'#' {
                 continue;
             }
+            let place = Place {
+                source_name: source.to_owned(),
+                line: index + 1,
+                text: String::from_utf8_lossy(line).into_owned(),
+            };
+            self.at = place.clone();
             self.line(line).map_err(|problem| match problem {
                 Problem::Nested(error) => error,
-                Problem::Reason(reason) => LoadError::Line {
-                    source_name: source.to_owned(),
-                    line: index + 1,
-                    text: String::from_utf8_lossy(line).into_owned(),
-                    reason,
-                },
+                Problem::Reason(reason) => place.refuse(reason),
             })?;
         }
         Ok(())
@@ -111,7 +135,8 @@ impl Loader {
             return Ok(());
         }
         let name = words.remove(0);
-        match lookup(&name) {
+        let newer = newer::lookup(&name);
+        match newer.and_then(Newer::same).map_or_else(|| lookup(&name), |same| lookup(same.as_bytes())) {
             Some(directive) => {
                 if let [word] = words.as_slice()
                     && directive.is(flags::WORDS)
@@ -125,9 +150,21 @@ impl Loader {
                 if first {
                     self.seen.push(directive.name());
                 }
+                if let Support::Refused(_) = directive.support {
+                    self.guards.retain(|(name, _)| *name != directive.name());
+                    self.guards.push((directive.name(), self.at.clone()));
+                }
                 Ok(())
             }
-            None => self.file_only(&name.to_ascii_lowercase(), &words),
+            None => match newer {
+                Some(_) if words.is_empty() => Err("wrong number of arguments".into()),
+                Some(newer) => {
+                    self.newer.retain(|(known, _, _)| known.name != newer.name);
+                    self.newer.push((newer, words, self.at.clone()));
+                    Ok(())
+                }
+                None => self.file_only(&name.to_ascii_lowercase(), &words),
+            },
         }
     }
 
@@ -139,10 +176,12 @@ impl Loader {
                 self.config.renamed_commands.push((from.to_ascii_lowercase(), to.to_ascii_lowercase()));
                 Ok(())
             }
-            (b"user" | b"loadmodule", [_, ..]) => {
-                let name = String::from_utf8_lossy(name).into_owned();
-                self.warnings.push(not_supported(&name));
+            (b"user", [_, ..]) => {
+                self.users.push((words.to_vec(), self.at.clone()));
                 Ok(())
+            }
+            (b"loadmodule", [_, ..]) => {
+                Err(Support::Refused(because::MODULE).refusal("loadmodule").unwrap_or_default().into())
             }
             // Thresholds Redis dropped in 3.2 and still reads over.
             (b"list-max-ziplist-entries" | b"list-max-ziplist-value", [_]) => Ok(()),
@@ -164,20 +203,31 @@ impl Loader {
     }
 
     /// The configuration, complete.
-    pub(crate) fn finish(mut self) -> Loaded {
+    ///
+    /// # Errors
+    /// Something is set that protects data and is not supported.
+    pub(crate) fn finish(mut self) -> Result<Loaded, LoadError> {
+        let mut warnings = Vec::new();
         let defaults = Config::default();
-        for directive in DIRECTIVES {
-            if directive.support == Support::Later && !directive.same(&self.config, &defaults) {
-                self.warnings.push(not_supported(directive.name()));
+        for directive in DIRECTIVES.iter().filter(|d| !d.same(&self.config, &defaults)) {
+            if let Some(reason) = directive.support.refusal(directive.name()) {
+                let at = self.guards.iter().find(|(name, _)| *name == directive.name());
+                return Err(at.map(|(_, place)| place.clone()).unwrap_or_default().refuse(reason));
             }
+            warnings.extend(directive.support.warning(directive.name()));
         }
-        Loaded { config: self.config, warnings: self.warnings }
+        for (newer, words, place) in self.newer {
+            let Some(support) = newer.support(&words) else { continue };
+            if let Some(reason) = support.refusal(newer.name) {
+                return Err(place.refuse(reason));
+            }
+            warnings.extend(support.warning(newer.name));
+        }
+        for (words, place) in self.users {
+            users::accept(&words, &mut self.config.requirepass).map_err(|reason| place.refuse(reason))?;
+        }
+        Ok(Loaded { config: self.config, warnings })
     }
-}
-
-/// What the log says of a directive that is set and has no effect yet.
-pub(crate) fn not_supported(name: &str) -> String {
-    format!("The directive '{name}' is known but not yet supported: it has no effect")
 }
 
 /// What stopped a line: a reason of its own, or an error within a file it includes.
@@ -243,7 +293,7 @@ mod tests {
     fn load(text: &str) -> Result<Loaded, LoadError> {
         let mut loader = Loader::default();
         loader.text(text.as_bytes(), "")?;
-        Ok(loader.finish())
+        loader.finish()
     }
 
     #[test]
@@ -291,9 +341,58 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_yet_is_warned_about() {
-        let loaded = load("appendonly no\nactivedefrag yes\nuser x on\nactiverehashing no").expect("loads");
-        assert_eq!(loaded.warnings.len(), 2);
-        assert!(loaded.warnings.iter().any(|w| w.contains("'activedefrag'")));
+        let text =
+            "appendonly no\nactivedefrag yes\nactiverehashing no\navailability-zone here\nlookahead 16";
+        let warnings = load(text).expect("loads").warnings;
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        for name in ["'activedefrag'", "'activerehashing'", "'availability-zone'"] {
+            assert!(warnings.iter().any(|w| w.contains(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_protects_data_is_refused_with_its_place_unless_it_is_off() {
+        for line in [
+            "aclfile /etc/users.acl",
+            "tls-port 6380",
+            "tls-replication yes",
+            "tls-cert-file /c.pem",
+            "tls-auth-clients no",
+            "cluster-enabled yes",
+            "user alice on >x ~* +@all",
+            "user default on nopass ~app:* &* +@all",
+            "loadmodule /m.so",
+            "syslog-enabled yes",
+            "unixsocketgroup redis",
+            "tls-auth-clients-user CN",
+            "import-mode yes",
+        ] {
+            match load(&format!("port 1\n{line}\nhz 10")) {
+                Err(LoadError::Line { line: 2, text, reason, .. }) => {
+                    assert_eq!(text, line);
+                    let what_to_do = ["remove the line", "set 'cluster-enabled no'", "with 'import-mode no'"];
+                    assert!(what_to_do.iter().any(|text| reason.contains(text)), "{reason}");
+                }
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        for text in [
+            "aclfile \"\"\ntls-port 0\ncluster-enabled no\nunixsocketgroup \"\"\nimport-mode no",
+            "tls-port 6380\ntls-port 0\ncluster-enabled yes\ncluster-enabled no\nimport-mode yes\nimport-mode no",
+            "user default on nopass ~* &* +@all",
+        ] {
+            assert_eq!(load(text).expect(text).warnings, Vec::<String>::new());
+        }
+        assert_eq!(load("user default on >secret ~* &* +@all").expect("loads").config.requirepass, b"secret");
+    }
+
+    #[test]
+    fn another_name_of_a_directive_is_that_directive() {
+        let loaded =
+            load("primaryauth secret\nprimaryuser repl\ncommandlog-execution-slower-than 7").expect("loads");
+        let c = &loaded.config;
+        assert_eq!((c.masterauth.as_slice(), c.masteruser.as_slice()), (&b"secret"[..], &b"repl"[..]));
+        assert_eq!((c.slowlog_log_slower_than, loaded.warnings.len()), (7, 0));
     }
 
     #[test]

@@ -9,7 +9,12 @@ mod command;
 mod compound;
 mod directives;
 mod file;
+#[cfg(test)]
+mod listing;
+mod newer;
 mod rewrite;
+mod support;
+mod users;
 mod values;
 mod words;
 
