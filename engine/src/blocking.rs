@@ -301,7 +301,6 @@ impl Engine {
                 ready.append(&mut cx.keys.fx.ready);
             }
         }
-        cx.keys.remove_doomed();
         let (held, effects) = cx.into_parts();
         self.commit(effects, None);
         for (waiter, reply) in served {

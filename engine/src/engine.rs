@@ -400,7 +400,6 @@ impl Engine {
         let held = Held::All(self.inner.lock_all());
         let mut cx = self.context(&mut s.fx, held, db, false, now_ms(), out, false);
         let r = f(&mut cx);
-        cx.keys.remove_doomed();
         let (held, fx) = cx.into_parts();
         self.commit(fx, None);
         self.unlock(held, fx);
@@ -428,7 +427,6 @@ impl Engine {
                 fx,
                 db,
                 now,
-                doomed: SmallVec::new(),
                 replica,
                 keep_expired: replica || self.inner.keep_expired.load(Ordering::Relaxed),
                 see_expired: from_primary,
@@ -545,7 +543,6 @@ impl Engine {
         if let Some(before) = before.filter(|_| cx.keys.fx.dirty > 0) {
             self.inner.own_expiries.note(&mut cx, row.command, req.args, &before);
         }
-        cx.keys.remove_doomed();
         if !cx.keys.fx.replaced && cx.keys.fx.dirty > 0 && cx.keys.fx.enabled {
             if cx.keys.fx.ops.is_empty() && req.raw.is_some() {
                 // The common case: one effect, appended as it came.

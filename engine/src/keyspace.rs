@@ -24,7 +24,6 @@ use crate::engine::Inner;
 use crate::hash::hash;
 use crate::resp::Reply;
 use crate::table::Table;
-use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
 
 /// More elements than this are freed in the background.
@@ -47,8 +46,6 @@ pub struct Keys<'a> {
     pub db: u32,
     /// Now, in Unix milliseconds; one value for a whole command or transaction.
     pub now: i64,
-    /// Keys seen expired while they were borrowed; removed when the command ends.
-    pub(crate) doomed: SmallVec<[(u32, Box<[u8]>); 1]>,
     /// Expired keys stay until the primary deletes them: this node is a replica.
     pub(crate) keep_expired: bool,
     /// This node follows a primary.

@@ -115,6 +115,31 @@ impl Table {
         Some(e.into_ref())
     }
 
+    /// Where a key is, until the table changes: for those who have to look at an entry's expiry before they borrow it.
+    #[inline]
+    pub(crate) fn place(&self, hash: u64, key: &[u8]) -> Option<usize> {
+        self.segment(hash)?.find(hash, key)
+    }
+
+    /// The expiry of the entry at a place.
+    #[inline]
+    pub(crate) fn expiry_at(&self, hash: u64, place: usize) -> Option<i64> {
+        let seg = self.directory.get(hash);
+        if seg.has_expiry(place) { seg.entry(place).expire() } else { None }
+    }
+
+    /// The entry at a place; marked as used where an access time is given.
+    #[inline]
+    pub(crate) fn entry_at(&mut self, hash: u64, place: usize, lru: Option<u32>) -> EntryRef<'_> {
+        let mut e = self.directory.get_mut(hash).entry_mut(place);
+        if let Some(lru) = lru
+            && e.as_ref().lru() != lru
+        {
+            e.set_lru(lru);
+        }
+        e.into_ref()
+    }
+
     /// Looks a key up to change it: its pre-image goes to a running cut first.
     #[inline]
     pub fn get_mut(&mut self, key: &[u8]) -> Option<EntryMut<'_>> {

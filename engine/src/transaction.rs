@@ -106,16 +106,15 @@ impl Engine {
     fn watch(&self, s: &mut Session, keys: &[&[u8]]) {
         let now = if s.now_ms == 0 { now_ms() } else { s.now_ms };
         for key in keys {
-            if s.watches.iter().any(|w| w.db == s.db && &*w.key == *key) {
-                continue;
-            }
             let h = hash(key);
             let mut shard = self.inner.shards[self.inner.shard_of(h)].lock();
             let was_due = shard.dbs[s.db as usize]
                 .get_hashed(h, key)
                 .and_then(|e| e.expire())
                 .is_some_and(|at| at <= now);
-            shard.watched.add(s.db, key, s.touched.clone());
+            if !shard.watched.add(s.db, key, &s.touched) {
+                continue;
+            }
             self.inner.watchers.fetch_add(1, Ordering::Relaxed);
             s.watches.push(Watch { db: s.db, key: (*key).into(), was_due });
         }
@@ -174,7 +173,6 @@ impl Engine {
                 cx.keys.db = db;
             }
         }
-        cx.keys.remove_doomed();
         let (held, effects) = cx.into_parts();
         if from_primary {
             if let Some(raw) = req.raw {

@@ -112,8 +112,7 @@ impl Engine {
     }
 
     /// Logs what happened and lets go of the locks.
-    fn conclude(&self, mut cx: Ctx<'_>) {
-        cx.keys.remove_doomed();
+    fn conclude(&self, cx: Ctx<'_>) {
         let (held, fx) = cx.into_parts();
         self.commit(fx, None);
         if fx.dirty > 0 {

@@ -1,13 +1,26 @@
 //! Keys whose time is up, as a command meets them: who removes them, and when.
 //!
-//! On a primary an expired key is gone for every command: a write removes it before it looks (the call order is:
-//! expired keys go first, then the write), a read hides it and has it removed when the command ends. Either way its DEL
-//! is among the effects before the command's own. Where the primary decides (on a replica) expired keys are hidden and
+//! On a primary an expired key is gone for every command: whoever meets it, read or write, removes it before it goes on,
+//! with its DEL among the effects before the command's own. So nothing is left to be done when the command ends, and a
+//! key that a command makes again is a new one. Where the primary decides (on a replica) expired keys are hidden and
 //! stay, and commands of the primary's own stream see them. Keys no command meets are left to [`crate::expiry`].
 
-use super::{Hashed, Keys};
+use super::{Effects, Hashed, Keys, Shard};
+use crate::engine::Inner;
 use crate::entry::EntryRef;
 use crate::hash::hash;
+use std::sync::atomic::Ordering;
+
+/// Removes a key whose time is up: its deletion is logged, it is counted, and its watchers are told.
+#[cold]
+pub(super) fn expire(inner: &Inner, shard: &mut Shard, fx: &mut Effects, db: u32, k: Hashed<'_>) {
+    shard.dbs[db as usize].remove_hashed(k.hash, k.key);
+    shard.stats.expired += 1;
+    fx.push(db, &[b"DEL", k.key]);
+    if inner.watchers.load(Ordering::Relaxed) != 0 {
+        shard.watched.raise(db, k.key);
+    }
+}
 
 impl Keys<'_> {
     /// Removes the key of the selected database where it has expired.
@@ -18,36 +31,13 @@ impl Keys<'_> {
     }
 
     pub(super) fn remove_expired(&mut self, k: Hashed<'_>) {
-        let db = self.db;
-        self.table(k.hash).remove_hashed(k.hash, k.key);
-        self.shard(k.hash).stats.expired += 1;
-        if !self.doomed.iter().any(|(d, key)| *d == db && &**key == k.key) {
-            self.fx.push(db, &[b"DEL", k.key]);
-        }
-        self.signal(k.key);
+        let index = self.inner.shard_of(k.hash);
+        expire(self.inner, self.held.shard(index), self.fx, self.db, k);
     }
 
     /// Does a key given this expiry vanish at once? Not where a primary decides about expiry, or decided already.
     pub fn is_past(&self, at_ms: i64) -> bool {
         at_ms <= self.now && !self.see_expired && !self.keep_expired
-    }
-
-    /// Removes keys that were found expired while they were borrowed.
-    pub(crate) fn remove_doomed(&mut self) {
-        if self.doomed.is_empty() {
-            return;
-        }
-        let selected = self.db;
-        for (db, key) in std::mem::take(&mut self.doomed) {
-            self.db = db;
-            let k = Hashed { key: &key, hash: hash(&key) };
-            if self.is_due(db, k) {
-                self.table(k.hash).remove_hashed(k.hash, &key);
-                self.shard(k.hash).stats.expired += 1;
-                self.signal(&key);
-            }
-        }
-        self.db = selected;
     }
 
     /// Is there a key whose time is up?
@@ -59,5 +49,66 @@ impl Keys<'_> {
         let now = self.now;
         let entry = self.shard(k.hash).dbs[db as usize].get_hashed(k.hash, k.key);
         entry.and_then(EntryRef::expire).is_some_and(|at| at <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::console::Console;
+
+    /// Expired when the console begins, as the log says nothing else about it.
+    const PAST: &str = "PXAT 1000";
+
+    #[test]
+    fn a_key_that_the_command_which_found_it_expired_makes_again_stays_and_the_log_says_the_same() {
+        let expected: [(&str, &[&str]); 5] = [
+            ("SET k new GET PXAT 1", &["MULTI", "DEL k", "SET k new PXAT 1", "EXEC"]),
+            ("SET k new GET", &["MULTI", "DEL k", "SET k new", "EXEC"]),
+            ("GETSET k new", &["MULTI", "DEL k", "SET k new", "EXEC"]),
+            ("MULTI;GET k;SET k new PXAT 1;EXEC", &["MULTI", "DEL k", "SET k new PXAT 1", "EXEC"]),
+            (
+                "MULTI;GET k;SET k new PXAT 1;GET k;EXEC",
+                &["MULTI", "DEL k", "SET k new PXAT 1", "DEL k", "EXEC"],
+            ),
+        ];
+        for (lines, effects) in expected {
+            let mut c = Console::new();
+            c.run("SET first 1");
+            c.run(&format!("SET k old {PAST}"));
+            c.logged();
+            lines.split(';').for_each(|line| assert!(!c.run(line).starts_with('-'), "{line}"));
+            assert_eq!(c.logged(), effects, "{lines}");
+            let there = c.engine.exclusive(0, &mut Vec::new(), |cx| cx.keys.raw(b"k").is_some());
+            assert_eq!(there, effects[effects.len() - 2].starts_with("SET"), "{lines}");
+        }
+    }
+
+    #[test]
+    fn each_of_many_expired_keys_goes_once_whatever_meets_it() {
+        const KEYS: usize = 5_000;
+        for name in
+            ["EXISTS", "MGET", "DEL", "UNLINK", "TOUCH", "SUNION", "SINTERSTORE to", "PFCOUNT", "WATCH"]
+        {
+            let mut c = Console::new();
+            for i in 0..KEYS {
+                c.run(&format!("SET {i} x {PAST}"));
+            }
+            let keys: Vec<String> = (0..KEYS).map(|i| i.to_string()).collect();
+            c.logged();
+            // Named twice: what is gone is not met again.
+            assert!(
+                !c.run(&format!("{name} {} {}", keys.join(" "), keys.join(" "))).starts_with('-'),
+                "{name}"
+            );
+            let mut logged = c.logged();
+            if name == "WATCH" {
+                assert!(logged.is_empty());
+                assert_eq!(c.session.watching(), KEYS);
+                continue;
+            }
+            assert_eq!((logged.remove(0), logged.pop()), ("MULTI".into(), Some("EXEC".into())), "{name}");
+            assert_eq!(logged, keys.iter().map(|k| format!("DEL {k}")).collect::<Vec<_>>(), "{name}");
+            assert_eq!(c.run("DBSIZE"), ":0");
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Keys for reading: looking counts hits and misses, and hides what has expired.
 //!
-//! Nothing here changes a value, so a running cut learns of nothing. An expired key that a read meets is logged as
-//! deleted at once, but it may be borrowed at that moment: it is removed when the command ends (see the module `expired`).
+//! Nothing here changes a value, so a running cut learns of nothing, but for an expired key that a read meets: it is
+//! removed at once (see the module `expired`).
 
-use super::{Keys, StrRef};
+use super::expired::expire;
+use super::{Hashed, Keys, StrRef};
 use crate::command::CmdError;
 use crate::entry::{Entry, EntryRef, Payload};
 use crate::hash::hash;
@@ -27,31 +28,25 @@ impl Keys<'_> {
     fn find_as<const TOUCH: bool>(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         let h = hash(key);
         let (db, now, lru) = (self.db, self.now, self.lru());
-        let (see_expired, keep) = (self.see_expired, self.keep_expired);
         let index = self.inner.shard_of(h);
         let shard = self.held.shard(index);
-        let table = &mut shard.dbs[db as usize];
-        let found = if TOUCH { table.touch_hashed(h, key, lru) } else { table.get_hashed(h, key) };
-        let Some(e) = found else {
+        let table = &shard.dbs[db as usize];
+        let Some(place) = table.place(h, key) else {
             shard.stats.misses += 1;
             return None;
         };
-        if let Some(at) = e.expire()
+        if let Some(at) = table.expiry_at(h, place)
             && at <= now
-            && !see_expired
+            && !self.see_expired
         {
             shard.stats.misses += 1;
-            if !keep {
-                // The key is borrowed here: it is logged as deleted now and removed when the command ends.
-                if !self.doomed.iter().any(|(d, k)| *d == db && &**k == key) {
-                    self.fx.push(db, &[b"DEL", key]);
-                    self.doomed.push((db, key.into()));
-                }
+            if !self.keep_expired {
+                expire(self.inner, shard, self.fx, db, Hashed { key, hash: h });
             }
             return None;
         }
         shard.stats.hits += 1;
-        Some(e)
+        Some(shard.dbs[db as usize].entry_at(h, place, TOUCH.then_some(lru)))
     }
 
     /// The entry of a live key, counted nowhere; an expired one is hidden but not removed.

@@ -19,8 +19,14 @@ type WatchedKey = (u32, Box<[u8]>);
 pub(crate) struct Watched(HashMap<WatchedKey, Vec<Arc<AtomicBool>>>);
 
 impl Watched {
-    pub(crate) fn add(&mut self, db: u32, key: &[u8], flag: Arc<AtomicBool>) {
-        self.0.entry((db, key.into())).or_default().push(flag);
+    /// Adds a session's watch; false where it watches the key already.
+    pub(crate) fn add(&mut self, db: u32, key: &[u8], flag: &Arc<AtomicBool>) -> bool {
+        let flags = self.0.entry((db, key.into())).or_default();
+        let new = !flags.iter().any(|f| Arc::ptr_eq(f, flag));
+        if new {
+            flags.push(flag.clone());
+        }
+        new
     }
 
     pub(crate) fn remove(&mut self, db: u32, key: Box<[u8]>, flag: &Arc<AtomicBool>) {
