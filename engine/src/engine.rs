@@ -205,7 +205,9 @@ pub struct Row {
 pub struct Request<'a> {
     /// The arguments, name first.
     pub args: &'a [&'a [u8]],
-    /// The same as a RESP array, where the caller has it at hand: copied into the log as it stands.
+    /// The same as [`encode_command`](crate::log::encode_command) writes it, where the caller has it at hand
+    /// ([`Parsed::Command`](crate::resp::Parsed::Command) says whether it has): copied into the log as it stands, and
+    /// trusted by every file and replica behind it.
     pub raw: Option<&'a [u8]>,
 }
 
@@ -446,6 +448,7 @@ impl Engine {
         out: &mut Vec<u8>,
         external: ExternalInExec<'_>,
     ) -> Outcome {
+        debug_assert!(req.raw.is_none_or(|raw| is_encoded(raw, req.args)), "raw bytes are not the arguments");
         let command = row.command;
         if !command.arity_ok(req.args.len()) {
             s.break_multi();
@@ -688,4 +691,11 @@ impl Engine {
 /// Commands that run at once even inside MULTI.
 fn is_immediate(name: &str) -> bool {
     matches!(name, "quit" | "reset")
+}
+
+/// Are these bytes what the log would write?
+fn is_encoded(raw: &[u8], args: &[&[u8]]) -> bool {
+    let mut encoded = Vec::with_capacity(raw.len());
+    crate::log::encode_command(&mut encoded, args);
+    encoded == raw
 }

@@ -79,6 +79,7 @@ pub mod session;
 pub mod table;
 mod transaction;
 pub mod value;
+pub mod words;
 
 pub use api::Db;
 pub use blocking::Blocked;

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Keys, Model};
-use sluice_engine::resp::split_quoted;
+use sluice_engine::words;
 use sluice_engine::{Engine, Outcome, Request};
 use sluice_persistence::aof::reader::{Item, Reader};
 use sluice_persistence::aof::{
@@ -19,7 +19,7 @@ use std::sync::Arc;
 fn run(engine: &Engine, lines: &[&str]) {
     let mut session = engine.session();
     for line in lines {
-        let words = split_quoted(line.as_bytes()).expect("words");
+        let words = words::split(line.as_bytes()).expect("words");
         let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         let row = engine.lookup(args[0]).expect("a command");
         let mut out = Vec::new();

@@ -2,8 +2,9 @@
 
 use crate::engine::{Engine, Request};
 use crate::log::LogReader;
-use crate::resp::{Parsed, parse, split_quoted};
+use crate::resp::{Parsed, parse};
 use crate::session::Session;
+use crate::words;
 
 /// An engine with a session and an active log.
 pub(crate) struct Console {
@@ -27,7 +28,7 @@ impl Console {
 
     /// Runs a command line (quotes as in redis-cli) and returns the reply, its line ends as spaces.
     pub(crate) fn run(&mut self, line: &str) -> String {
-        let args = split_quoted(line.as_bytes()).expect("balanced quotes");
+        let args = words::split(line.as_bytes()).expect("balanced quotes");
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let row = self.engine.lookup(args[0]).expect("a known command");
         let mut out = Vec::new();

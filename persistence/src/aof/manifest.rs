@@ -16,7 +16,7 @@
 //! loaded must not be guessed.
 
 use crate::storage::{AtomicFile, Storage, folder_of};
-use sluice_engine::resp::split_quoted;
+use sluice_engine::words::{quote, split};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
@@ -292,7 +292,7 @@ fn memchr_find(text: &[u8], part: &[u8]) -> bool {
 
 fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
     const FORMAT: &str = "Invalid AOF manifest file format";
-    let words = split_quoted(line.trim_ascii()).ok_or(FORMAT)?;
+    let words = split(line.trim_ascii()).ok_or(FORMAT)?;
     // More pairs may come in later versions; fewer cannot be right.
     if words.len() < 6 || !words.len().is_multiple_of(2) {
         return Err(FORMAT);
@@ -334,20 +334,7 @@ fn put_name(text: &mut Vec<u8>, name: &[u8]) {
     if name.iter().all(plain) {
         return text.extend_from_slice(name);
     }
-    text.push(b'"');
-    for b in name {
-        match b {
-            b'\\' | b'"' => text.extend_from_slice(&[b'\\', *b]),
-            b'\n' => text.extend_from_slice(b"\\n"),
-            b'\r' => text.extend_from_slice(b"\\r"),
-            b'\t' => text.extend_from_slice(b"\\t"),
-            7 => text.extend_from_slice(b"\\a"),
-            8 => text.extend_from_slice(b"\\b"),
-            b' '..=b'~' => text.push(*b),
-            b => text.extend_from_slice(format!("\\x{b:02x}").as_bytes()),
-        }
-    }
-    text.push(b'"');
+    text.extend_from_slice(&quote(name));
 }
 
 #[cfg(test)]

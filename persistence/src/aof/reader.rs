@@ -10,6 +10,7 @@
 //! a length it reads. It knows [`Reader::whole`], the end of the last item outside of a block: where a torn
 //! tail is to be cut.
 
+use sluice_engine::log::encode_command;
 use sluice_engine::resp::{Args, Parsed, parse};
 
 /// Longest annotation line redis-server reads (`AOF_ANNOTATION_LINE_MAX_LEN`).
@@ -91,14 +92,10 @@ impl<'a> Reader<'a> {
             Parsed::Command { args, .. } if args.is_empty() => {
                 Item::Malformed("a command without arguments".into())
             }
-            Parsed::Command { args, used, .. } => {
-                // An argument is followed by a line end; anything else means that its length lies.
-                if rest[..used].last_chunk() != Some(b"\r\n") {
-                    return Item::Malformed(format!(
-                        "Expected \\r\\n, got: {:02x}{:02x}",
-                        rest[used - 2],
-                        rest[used - 1]
-                    ));
+            Parsed::Command { args, used, canonical } => {
+                // Lines and arguments end in a line end; anything else means that a length lies.
+                if !canonical {
+                    return Item::Malformed(wrong_line_end(&args, &rest[..used]));
                 }
                 if args[0].eq_ignore_ascii_case(b"multi") {
                     self.in_block = true;
@@ -120,6 +117,20 @@ impl<'a> Reader<'a> {
             self.whole = self.at;
         }
     }
+}
+
+/// Names the first place where a command's bytes are not what its arguments make.
+fn wrong_line_end(args: &[&[u8]], bytes: &[u8]) -> String {
+    let mut expected = Vec::new();
+    encode_command(&mut expected, args);
+    let at = expected.iter().zip(bytes).position(|(want, got)| want != got).unwrap_or_default();
+    // The two bytes of the line end it is in.
+    let from = at - usize::from(expected[at] == b'\n');
+    format!(
+        "Expected \\r\\n, got: {:02x}{:02x}",
+        bytes[from],
+        bytes.get(from + 1).copied().unwrap_or_default()
+    )
 }
 
 #[cfg(test)]
@@ -166,9 +177,17 @@ mod tests {
 
     #[test]
     fn what_is_no_log_is_malformed_where_it_stands() {
-        for bad in
-            [b"!!!".as_slice(), b"*0\r\n", b"*x\r\n", b"*1\r\n:3\r\n", b"*1\r\n$1\r\nabcd", b"SET a b\r\n"]
-        {
+        for bad in [
+            b"!!!".as_slice(),
+            b"*0\r\n",
+            b"*x\r\n",
+            b"*1\r\n:3\r\n",
+            b"*1\r\n$1\r\nabcd",
+            b"*2\r\n$3\r\nGETab$1\r\nk\r\n",
+            b"*2\rX$3\r\nGET\r\n$1\r\nk\r\n",
+            b"*2\r\n$3\rXGET\r\n$1\r\nk\r\n",
+            b"SET a b\r\n",
+        ] {
             let mut r = Reader::new(bad, 0);
             assert!(matches!(r.item(), Item::Malformed(_)), "{bad:?}");
             assert_eq!(r.offset(), 0);

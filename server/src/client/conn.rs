@@ -9,7 +9,7 @@ use crate::commands::Flow;
 use crate::state::Server;
 use bytes::BytesMut;
 use sluice_engine::Session;
-use sluice_engine::resp::{Parsed, Reply, parse};
+use sluice_engine::resp::{ParseState, Parsed, Reply, resume};
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,6 +43,8 @@ pub(crate) struct Conn {
     /// Which syncs of the append-only file this connection waited for.
     membership: crate::aof::Membership,
     pub(crate) peer: Option<sluice_transport::primary::ReplicaPeer>,
+    /// How far the request that is not complete yet was read.
+    request: ParseState,
 }
 
 /// What running a batch came to.
@@ -81,6 +83,7 @@ pub(crate) async fn serve(server: Arc<Server>, stream: Arc<TcpStream>, client: A
         wrote: false,
         membership: crate::aof::Membership::default(),
         peer: None,
+        request: ParseState::default(),
     };
     let _ = conn.run(&stream).await;
     server.engine.end_session(&mut conn.session);
@@ -235,7 +238,8 @@ impl Conn {
             if out.len() > FLUSH_AT {
                 break Batch::Flush;
             }
-            let (args, used, canonical) = match parse(&input[at..], max_bulk, self.authenticated) {
+            let parsed = resume(&input[at..], max_bulk, self.authenticated, &mut self.request);
+            let (args, used, canonical) = match parsed {
                 Parsed::Incomplete(_) => break Batch::Drained,
                 Parsed::Command { args, used, canonical } => (args, used, canonical),
                 Parsed::Quoted { args, used } => {

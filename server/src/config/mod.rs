@@ -16,7 +16,6 @@ mod rewrite;
 mod support;
 mod users;
 mod values;
-mod words;
 
 use std::sync::Arc;
 
@@ -26,10 +25,11 @@ pub(crate) use command::{ConfigReply, config_command};
 pub(crate) use compound::{ClientClass, OnSignal};
 pub(crate) use directives::{Config, RESERVED_DESCRIPTORS};
 pub(crate) use file::{LoadError, Loaded, Loader};
+use sluice_engine::words;
+pub(crate) use sluice_engine::words::{quote, split as split_words};
 pub(crate) use values::{
     DisklessLoad, EvictionPolicy, Fsync, Guarded, LogLevel, ReplCompression, ReplTransport, os_reason,
 };
-pub(crate) use words::{quote, split as split_words};
 
 /// The word of a setting that is one of several.
 pub(crate) fn word<C: values::Choice>(choice: C) -> &'static str {

@@ -8,7 +8,8 @@ use super::prefetch::{Ahead, Prefetch};
 use crate::client::registry::Client;
 use crate::config::os_reason;
 use crate::state::Server;
-use sluice_engine::resp::{Parsed, parse};
+use sluice_engine::log::encode_command;
+use sluice_engine::resp::{ParseState, Parsed, resume};
 use sluice_engine::{Engine, Outcome, Request, Session};
 use sluice_transport::replica::{Action, Level, LinkConfig, PayloadKind, ReplicaLink};
 use sluice_transport::replid::ReplId;
@@ -20,8 +21,10 @@ use std::time::Duration;
 
 /// Bytes read from the socket at once.
 pub(super) const READ_BYTES: usize = 256 << 10;
-/// Unparsed stream bytes: one command at most, so this bounds a single command of the primary.
-const MAX_INBOX: usize = 1 << 30;
+/// Unparsed stream bytes: one command at most, so this bounds a single command of the primary. The longest string and more.
+const MAX_INBOX: usize = 8 << 30;
+/// Bytes of a bad command that the log shows.
+const SHOWN_BYTES: usize = 64;
 
 /// What the link came to, with its bytes moved to where they are used.
 pub(super) enum Event {
@@ -58,6 +61,8 @@ pub(super) struct Attempt<'a> {
     pub(super) start: usize,
     /// Log bytes not yet applied.
     pub(super) inbox: Vec<u8>,
+    /// How far the command at its front, which is not complete yet, was read.
+    request: ParseState,
     pub(super) session: Session,
     /// The engine the stream applies to: the live one, or the one being filled beside it.
     pub(super) target: Engine,
@@ -105,6 +110,7 @@ impl<'a> Attempt<'a> {
             window: Vec::new(),
             start: 0,
             inbox: Vec::new(),
+            request: ParseState::default(),
             session: primary_session(&server.engine),
             target: server.engine.clone(),
             replid: None,
@@ -284,9 +290,7 @@ impl<'a> Attempt<'a> {
 
     /// Applies complete commands of the stream.
     fn apply(&mut self) -> Result<(), String> {
-        let used = self.run_commands(true)?;
-        self.applied += used as u64;
-        self.inbox.drain(..used);
+        self.run_commands(true)?;
         let shared = self.shared;
         crate::aof::wait_on_link(self.server, &|| shared.stopped());
         self.link.applied(self.applied);
@@ -295,37 +299,50 @@ impl<'a> Attempt<'a> {
 
     /// Applies complete commands of a framed payload's log.
     pub(super) fn apply_logged(&mut self) -> Result<(), String> {
-        let used = self.run_commands(false)?;
-        self.inbox.drain(..used);
-        Ok(())
+        self.run_commands(false)
     }
 
-    /// Runs the complete commands in the inbox; returns the bytes they took. With `relay`, the bytes become our log.
-    fn run_commands(&mut self, relay: bool) -> Result<usize, String> {
+    /// Runs the complete commands in the inbox and takes them out. With `relay`, the bytes become our log.
+    fn run_commands(&mut self, relay: bool) -> Result<(), String> {
         let inbox = std::mem::take(&mut self.inbox);
         let mut at = 0;
-        let mut reply = Vec::new();
+        let (mut reply, mut rewritten) = (Vec::new(), Vec::new());
         self.session.now_ms = sluice_engine::now_ms();
         let result = loop {
-            let (args, used) = match parse(&inbox[at..], usize::MAX, true) {
-                Parsed::Command { args, used, .. } => (args, used),
-                Parsed::Incomplete(_) if inbox.len() - at > MAX_INBOX => {
-                    break Err("the primary's stream holds a command over 1 GB".to_owned());
+            let rest = &inbox[at..];
+            let (args, used, canonical) = match resume(rest, usize::MAX, true, &mut self.request) {
+                Parsed::Command { args, used, canonical } => (args, used, canonical),
+                Parsed::Incomplete(needed) if rest.len().max(needed) > MAX_INBOX => {
+                    break Err(format!("the primary's stream holds a command over {MAX_INBOX} bytes"));
                 }
-                Parsed::Incomplete(_) => break Ok(at),
+                Parsed::Incomplete(_) => break Ok(()),
                 Parsed::Quoted { .. } => break Err("the primary's stream holds an inline command".to_owned()),
                 Parsed::Invalid(why) => break Err(format!("the primary's stream is broken: {why}")),
             };
-            let raw = &inbox[at..at + used];
-            reply.clear();
-            if !args.is_empty() {
-                self.run_command(&args, relay.then_some(raw), &mut reply);
-            } else if relay {
-                self.target.relay_unknown(&mut self.session, raw);
-            }
             at += used;
+            if args.is_empty() && rest[0] != b'*' {
+                // An empty line keeps the link alive and is no part of the stream.
+                continue;
+            }
+            let mut raw = &rest[..used];
+            if !canonical {
+                // Served, as Redis serves it, but our log and files are for stricter readers. Offsets must stay the primary's.
+                rewritten.clear();
+                encode_command(&mut rewritten, &args);
+                if args.is_empty() || rewritten.len() != used {
+                    let shown = raw[..used.min(SHOWN_BYTES)].escape_ascii();
+                    break Err(format!("the primary's stream holds what is no command of a log: {shown}"));
+                }
+                raw = &rewritten;
+            }
+            reply.clear();
+            self.run_command(&args, relay.then_some(raw), &mut reply);
+            if relay {
+                self.applied += used as u64;
+            }
         };
         self.inbox = inbox;
+        self.inbox.drain(..at);
         result
     }
 

@@ -1,13 +1,12 @@
-//! Words of a configuration line: how a line is split into words, and how a value is quoted so that it
-//! splits back into itself.
+//! Words of a line: how a line is split into words, and how a word is quoted so that it splits back into itself.
 //!
 //! The quoting is that of redis.conf: double quotes with `\n \r \t \a \b \"` and `\xHH` escapes, single
-//! quotes with `\'` only, a closing quote followed by space or the end of the line. The same rules serve
-//! configuration files, the command line, `CONFIG REWRITE` and inline commands. Everything is bytes: a
+//! quotes with `\'` only, a closing quote followed by space or the end of the line. The same rules serve inline
+//! commands, configuration files, the command line, `CONFIG REWRITE` and manifests. Everything is bytes: a
 //! password need not be UTF-8.
 
 /// Splits `line` into words, or `None` when its quotes do not balance.
-pub(crate) fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+pub fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
     let mut rest = line;
     loop {
@@ -23,7 +22,7 @@ pub(crate) fn split(line: &[u8]) -> Option<Vec<Vec<u8>>> {
 }
 
 /// `isspace` of the C locale, and NUL, at which the C parser this imitates would have stopped.
-fn is_space(b: u8) -> bool {
+pub(crate) fn is_space(b: u8) -> bool {
     matches!(b, b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c | 0)
 }
 
@@ -108,7 +107,7 @@ fn hex(b: &u8) -> Option<u8> {
 }
 
 /// `value` in double quotes, escaped so that [`split`] gives it back.
-pub(crate) fn quote(value: &[u8]) -> Vec<u8> {
+pub fn quote(value: &[u8]) -> Vec<u8> {
     let mut out = vec![b'"'];
     for &b in value {
         match b {
