@@ -169,6 +169,9 @@ impl CmdError {
     pub const NOT_FLOAT: CmdError = CmdError(Cow::Borrowed("ERR value is not a valid float"));
     /// `ERR no such key`
     pub const NO_KEY: CmdError = CmdError(Cow::Borrowed("ERR no such key"));
+    /// `READONLY ...`: a client's write on a replica that takes none.
+    pub const READ_ONLY_REPLICA: CmdError =
+        CmdError(Cow::Borrowed("READONLY You can't write against a read only replica."));
     /// `ERR index out of range`
     pub const INDEX: CmdError = CmdError(Cow::Borrowed("ERR index out of range"));
 

@@ -464,7 +464,7 @@ impl Cut {
             }
         }
         // A primary's log selects its database anew after every cut; a replica's is its primary's.
-        let replica = inner.replica.load(Ordering::Acquire);
+        let replica = inner.role.get().is_replica();
         if !replica {
             inner.log.forget_selection();
         }

@@ -13,6 +13,7 @@ use crate::keyspace::{Ctx, Effects, Held, Keys, Shard, ShardStats};
 use crate::lazy_free::LazyFree;
 use crate::log::Log;
 use crate::resp::Reply;
+use crate::role::RoleCell;
 use crate::session::Session;
 use crate::table::Table;
 use parking_lot::{Mutex, MutexGuard};
@@ -58,9 +59,7 @@ pub(crate) struct Inner {
     pub(crate) carried: Mutex<Arc<[u8]>>,
     /// Commands that wait for keys.
     pub(crate) blocked: AtomicUsize,
-    pub(crate) replica: AtomicBool,
-    /// Expired keys stay, although this is no replica.
-    keep_expired: AtomicBool,
+    pub(crate) role: RoleCell,
     pub(crate) own_expiries: OwnExpiries,
     pub(crate) lazy_free: LazyFree,
     pub(crate) changes: AtomicU64,
@@ -177,8 +176,7 @@ impl Engine {
                 watchers: AtomicUsize::new(0),
                 carried: Mutex::new(Arc::from([])),
                 blocked: AtomicUsize::new(0),
-                replica: AtomicBool::new(false),
-                keep_expired: AtomicBool::new(false),
+                role: RoleCell::default(),
                 own_expiries: OwnExpiries::default(),
                 lazy_free: LazyFree::default(),
                 changes: AtomicU64::new(0),
@@ -291,17 +289,6 @@ impl Engine {
     /// Applies to cuts begun later.
     pub fn set_preimage_limit(&self, bytes: usize) {
         self.inner.preimage_limit.store(bytes, Ordering::Relaxed);
-    }
-
-    /// On a replica, expired keys are hidden but stay until the primary deletes them, and what local clients write is
-    /// not logged: the log is the primary's.
-    pub fn set_replica(&self, replica: bool) {
-        self.inner.replica.store(replica, Ordering::Release);
-    }
-
-    /// Has expired keys hidden and not deleted, as on a replica, for as long as nothing may change.
-    pub fn set_keep_expired(&self, keep: bool) {
-        self.inner.keep_expired.store(keep, Ordering::Release);
     }
 
     /// Write commands that changed something since the start (`rdb_changes_since_last_save` is a difference).
@@ -420,7 +407,8 @@ impl Engine {
         resp3: bool,
     ) -> Ctx<'a> {
         fx.clear();
-        let replica = self.inner.replica.load(Ordering::Acquire);
+        let role = self.inner.role.get();
+        let replica = role.is_replica();
         fx.enabled = !from_primary && !replica && self.inner.log.is_active();
         Ctx {
             keys: Keys {
@@ -430,7 +418,7 @@ impl Engine {
                 db,
                 now,
                 replica,
-                keep_expired: replica || self.inner.keep_expired.load(Ordering::Relaxed),
+                keep_expired: role.keeps_expired(),
                 see_expired: from_primary,
                 may_block: false,
             },
@@ -522,6 +510,13 @@ impl Engine {
             _ => unreachable!("call() sends only these here"),
         };
         let mut held = held;
+        // Whoever let it through may have looked before the role changed; from here on it cannot.
+        if self.inner.role.get().refuses_writes()
+            && row.command.flags.contains(Flags::WRITE)
+            && !s.from_primary
+        {
+            return self.refuse(row.id, s.resp3, out, &CmdError::READ_ONLY_REPLICA, true);
+        }
         if self.wakes(&held, row.command, req.args) {
             drop(held);
             held = Held::All(self.inner.lock_all());

@@ -18,7 +18,7 @@ const EXPIRE_STEP: usize = 64;
 impl Engine {
     /// Removes expired keys for at most `budget`; returns how many. Call it regularly on a primary.
     pub fn expire_cycle(&self, budget: Duration) -> usize {
-        if self.inner.replica.load(Ordering::Acquire) {
+        if self.inner.role.get().keeps_expired() {
             return 0;
         }
         let started = Instant::now();
@@ -45,6 +45,10 @@ impl Engine {
     /// Removes expired keys of one segment, the one the shard's cursor is at, and moves the cursor on. Returns how
     /// many, and whether the cursor came to the end of a database.
     fn expire_step(&self, shard: &mut Shard) -> (usize, bool) {
+        // Looked at under the lock: it may have changed since the cycle began.
+        if self.inner.role.get().keeps_expired() {
+            return (0, true);
+        }
         let (db, position) = shard.expire_cursor;
         let next_db = ((db + 1) % self.inner.databases as usize, 0);
         if shard.dbs[db].with_ttl() == 0 {

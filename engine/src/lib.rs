@@ -75,6 +75,7 @@ pub mod log;
 pub mod num;
 
 pub mod resp;
+mod role;
 pub mod session;
 pub mod table;
 mod transaction;
@@ -85,3 +86,4 @@ pub use api::Db;
 pub use blocking::Blocked;
 pub use engine::{Engine, EngineBuilder, Outcome, Request, Row, now_ms};
 pub use session::Session;
+pub use transaction::abort_because;

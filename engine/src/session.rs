@@ -1,6 +1,6 @@
 //! A session: what one client has selected, queued and watched.
 
-use crate::command::{CmdError, Command};
+use crate::command::{CmdError, Command, Flags, Run, TxOp};
 use crate::keyspace::Effects;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +16,34 @@ pub(crate) struct Queued {
     pub(crate) args: Vec<Vec<u8>>,
 }
 
+/// The flags of several commands together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlagsOfMany {
+    /// Those that one of them has.
+    pub any: Flags,
+    /// Those that all of them have.
+    pub all: Flags,
+}
+
+impl Default for FlagsOfMany {
+    fn default() -> FlagsOfMany {
+        FlagsOfMany { any: Flags::empty(), all: Flags::all() }
+    }
+}
+
+impl FlagsOfMany {
+    /// One command more.
+    pub fn add(&mut self, flags: Flags) {
+        self.any |= flags;
+        self.all &= flags;
+    }
+}
+
 /// State of MULTI.
 #[derive(Default, Debug)]
 pub(crate) struct Transaction {
     pub(crate) queued: Vec<Queued>,
+    pub(crate) flags: FlagsOfMany,
     pub(crate) broken: bool,
 }
 
@@ -91,10 +115,14 @@ impl Session {
         self.transaction.as_ref().map_or(-1, |t| t.queued.len() as i64)
     }
 
-    /// Has MULTI queued a command that may log something?
-    pub fn queued_a_write(&self) -> bool {
-        let writes = |q: &Queued| q.command.flags.intersects(crate::command::Flags::LOGGED);
-        self.transaction.as_ref().is_some_and(|t| t.queued.iter().any(writes))
+    /// What running `command` now amounts to: its own flags, and for EXEC those of all that MULTI has queued as well.
+    pub fn flags_of(&self, command: &Command) -> FlagsOfMany {
+        let mut flags = match (command.run, &self.transaction) {
+            (Run::Transaction(TxOp::Exec), Some(t)) => t.flags,
+            _ => FlagsOfMany::default(),
+        };
+        flags.add(command.flags);
+        flags
     }
 
     /// Number of watched keys.

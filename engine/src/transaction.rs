@@ -21,6 +21,12 @@ use std::sync::atomic::Ordering;
 /// Errors kept for [`Session::exec_errors`].
 const MAX_EXEC_ERRORS: usize = 1024;
 
+/// What EXEC replies where the state of the server forbids something that was queued; `why` is the error that the
+/// command alone would get.
+pub fn abort_because(why: &str) -> CmdError {
+    CmdError(format!("EXECABORT Transaction discarded because of: {why}").into())
+}
+
 impl Engine {
     /// Queues a command that came inside MULTI.
     pub(crate) fn queue(&self, s: &mut Session, row: Row, req: Request<'_>, out: &mut Vec<u8>) -> Outcome {
@@ -37,6 +43,7 @@ impl Engine {
             let e = CmdError(format!("ERR MULTI queue is full ({MAX_QUEUED} commands)").into());
             return self.refuse(row.id, s.resp3, out, &e, true);
         }
+        t.flags.add(row.command.flags);
         t.queued.push(Queued {
             id: row.id,
             command: row.command,
@@ -135,6 +142,11 @@ impl Engine {
         self.unwatch(s);
     }
 
+    /// Gives up a transaction, and what the session watches with it.
+    pub fn discard(&self, s: &mut Session) {
+        self.end_session(s);
+    }
+
     fn exec(
         &self,
         s: &mut Session,
@@ -157,6 +169,14 @@ impl Engine {
             s.transaction = Some(t);
             return Outcome::Stalled;
         };
+        if self.inner.role.get().refuses_writes()
+            && t.flags.any.contains(Flags::WRITE)
+            && !s.from_primary
+        {
+            drop(held);
+            self.unwatch(s);
+            return self.refuse(row.id, s.resp3, out, &abort_because(&CmdError::READ_ONLY_REPLICA.0), true);
+        }
         let now = if s.now_ms == 0 { now_ms() } else { s.now_ms };
         let mut fx = std::mem::take(&mut s.fx);
         let (mut db, resp3, from_primary) = (s.db, s.resp3, s.from_primary);

@@ -118,7 +118,7 @@ async fn wait_for_replicas(server: &Arc<Server>, ending: Ending) -> Result<(), (
     }
     // What is written from here on would have to be waited for as well.
     pause::pause(server, Reason::Shutdown, Mode::Write, u64::MAX);
-    server.engine.log().append_raw(b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n");
+    server.engine.append_own(repl::commands::GETACK);
     crate::log!(Notice, "Waiting for replicas before shutting down.");
     let outcome = loop {
         let (acked, changed) = (server.acks.notified(), server.ending.changed.notified());

@@ -221,6 +221,7 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
         }
         Ok(())
     })?;
+    server.engine.set_read_only_replica(server.config.load().replica_read_only);
     let weak = Arc::downgrade(server);
     server.config.on_change(&["replica-read-only", "replica-serve-stale-data"], move |c| {
         if let Some(s) = weak.upgrade() {

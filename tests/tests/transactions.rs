@@ -106,3 +106,42 @@ fn a_block_is_seen_whole_or_not_at_all() {
         });
     });
 }
+
+/// What forbids a command alone forbids a block that holds it, although it was queued before.
+#[test]
+fn exec_is_judged_by_what_holds_when_it_comes() {
+    let server = Server::sluice("");
+    let (mut c, mut other) = (server.client(), server.client());
+    let cases = [
+        ("SET k 1", "REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "READONLY"),
+        ("SET k 1", "CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0", "NOREPLICAS"),
+        ("SET k 1", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "OOM"),
+        (
+            "GET k",
+            "CONFIG SET replica-serve-stale-data no|REPLICAOF 127.0.0.1 1",
+            "REPLICAOF NO ONE|CONFIG SET replica-serve-stale-data yes",
+            "MASTERDOWN",
+        ),
+    ];
+    for (queued, change, back, code) in cases {
+        c.say("WATCH w");
+        c.say("MULTI");
+        c.say("PING");
+        c.say(queued);
+        change.split('|').for_each(|line| drop(other.say(line)));
+        let alone = other.ask(queued).text();
+        assert!(alone.starts_with(code), "{alone}");
+        let reply = c.ask("EXEC").text();
+        back.split('|').for_each(|line| drop(other.say(line)));
+        assert_eq!(reply, format!("EXECABORT Transaction discarded because of: {alone}"));
+        assert_eq!(other.say("EXISTS k"), Reply::Int(0), "{change}");
+        assert_eq!(c.ask("EXEC").text(), "ERR EXEC without MULTI", "the block is gone");
+        assert!(!server.say("CLIENT LIST").text().contains("watch=1"), "and what was watched with it");
+        // A block that holds nothing forbidden passes.
+        c.say("MULTI");
+        c.say("ECHO x");
+        change.split('|').for_each(|line| drop(other.say(line)));
+        assert_eq!(c.ask("EXEC").items().len(), 1, "{change}");
+        back.split('|').for_each(|line| drop(other.say(line)));
+    }
+}

@@ -94,7 +94,7 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
         (b"replicate", command @ [_, ..]) => {
             let mut encoded = Vec::new();
             sluice_engine::log::encode_command(&mut encoded, command);
-            engine.log().append_raw(&encoded);
+            engine.append_own(&encoded);
             out.ok();
         }
         (b"error", [text]) => return Err(shown(text).into()),

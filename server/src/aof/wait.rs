@@ -28,7 +28,7 @@ pub(crate) fn waitaof(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flo
     }
     if replicas > have.1 {
         // Ask for acknowledgements now rather than at the replicas' next second.
-        server.engine.log().append_raw(crate::repl::commands::GETACK);
+        server.engine.append_own(crate::repl::commands::GETACK);
     }
     server.aof.wake();
     let (to, from) = tokio::sync::oneshot::channel();

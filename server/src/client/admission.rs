@@ -1,8 +1,10 @@
 //! Which commands may run now: signed on, loading, read-only, stale, failed saves, missing replicas, memory, pauses.
+//!
+//! EXEC is judged by what it will run: much may have changed since that was queued.
 
 use crate::client::conn::Conn;
 use crate::state::gate;
-use sluice_engine::command::{Command, Flags};
+use sluice_engine::command::{CmdError, Command, Flags};
 use std::borrow::Cow;
 
 impl Conn {
@@ -13,10 +15,11 @@ impl Conn {
             // The engine says so.
             return None;
         }
+        let flags = self.session.flags_of(c);
         if !self.authenticated && !c.flags.contains(Flags::NO_AUTH) {
             return Some("NOAUTH Authentication required.".into());
         }
-        let writes = c.flags.contains(Flags::WRITE);
+        let writes = flags.any.contains(Flags::WRITE);
         // PING tells of a disk that fails too, so that whoever watches the server learns of it.
         let disk = writes || c.name == "ping";
         if disk && gates & gate::MISCONF != 0 && gates & gate::READONLY == 0 {
@@ -35,18 +38,18 @@ impl Conn {
             return Some("NOREPLICAS Not enough good replicas to write.".into());
         }
         if writes && gates & gate::READONLY != 0 {
-            return Some("READONLY You can't write against a read only replica.".into());
+            return Some(CmdError::READ_ONLY_REPLICA.0);
         }
-        if gates & gate::STALE != 0 && !c.flags.contains(Flags::STALE) {
+        if gates & gate::STALE != 0 && !flags.all.contains(Flags::STALE) {
             return Some(
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into(),
             );
         }
-        if gates & gate::OOM != 0 && c.flags.contains(Flags::DENYOOM) {
+        if gates & gate::OOM != 0 && flags.any.contains(Flags::DENYOOM) {
             return Some("OOM command not allowed when used memory > 'maxmemory'.".into());
         }
-        let beside = gates & gate::ASYNC_LOADING != 0 && c.flags.contains(Flags::NO_ASYNC_LOADING);
-        if beside || gates & gate::LOADING != 0 && !c.flags.contains(Flags::LOADING) {
+        let beside = gates & gate::ASYNC_LOADING != 0 && flags.any.contains(Flags::NO_ASYNC_LOADING);
+        if beside || gates & gate::LOADING != 0 && !flags.all.contains(Flags::LOADING) {
             return Some("LOADING Redis is loading the dataset in memory".into());
         }
         None
@@ -59,9 +62,7 @@ impl Conn {
         match self.server.pause.mode(self.server.clock()) {
             None => false,
             Some(Mode::All) => true,
-            Some(Mode::Write) => {
-                c.flags.intersects(Flags::LOGGED) || c.name == "exec" && self.session.queued_a_write()
-            }
+            Some(Mode::Write) => self.session.flags_of(c).any.intersects(Flags::LOGGED),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::client::conn::Conn;
 use crate::client::waiting::Wait;
 use crate::commands::{self, Flow};
 use crate::state::gate;
-use sluice_engine::command::Flags;
+use sluice_engine::command::{Flags, Run, TxOp};
 use sluice_engine::resp::Reply;
 use sluice_engine::{Outcome, Request, Row};
 use std::sync::atomic::Ordering;
@@ -30,9 +30,14 @@ impl Conn {
         if (gate != 0 || !self.authenticated)
             && let Some(text) = self.refusal(row.command, args.len(), gate)
         {
-            self.session.break_multi();
             server.engine.command_stats(row.id).rejected.fetch_add(1, Ordering::Relaxed);
-            self.error(out, &text);
+            if matches!(row.command.run, Run::Transaction(TxOp::Exec)) {
+                server.engine.discard(&mut self.session);
+                self.error(out, &sluice_engine::abort_because(&text).0);
+            } else {
+                self.session.break_multi();
+                self.error(out, &text);
+            }
             return self.replied(out, start);
         }
         if gate & gate::PAUSED != 0 && self.is_paused(row.command) {

@@ -152,7 +152,7 @@ pub(crate) fn wait(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
     // Ask for acknowledgements now rather than at the replicas' next second.
     // While writes are paused the log stands still: then they come by the second.
     if server.gate.load(Ordering::Acquire) & gate::PAUSED == 0 {
-        server.engine.log().append_raw(GETACK);
+        server.engine.append_own(GETACK);
     }
     let (to, from) = tokio::sync::oneshot::channel();
     tokio::task::spawn_local(async move {

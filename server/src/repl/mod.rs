@@ -165,6 +165,7 @@ pub(crate) fn update_gates_by(server: &Server, config: &Config) {
     let replica = link.is_some();
     let up = link.as_ref().is_some_and(|l| l.shared.is_up());
     drop(link);
+    server.engine.set_read_only_replica(config.replica_read_only);
     server.set_gate(gate::READONLY, replica && config.replica_read_only);
     server.set_gate(gate::STALE, replica && !up && !config.replica_serve_stale_data);
 }

@@ -261,7 +261,7 @@ pub(crate) fn cron(server: &Arc<Server>) {
     };
     let primary = !super::is_replica(server);
     if primary && ping && server.engine.log().is_active() && !server.pause.by_failover() {
-        server.engine.log().append_raw(PING_RECORD);
+        server.engine.append_own(PING_RECORD);
     }
     if primary {
         free_backlog(server, &config, now);

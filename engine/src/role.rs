@@ -1,0 +1,190 @@
+//! What an engine is: a primary, or a replica, and whether expired keys stay for now.
+//!
+//! A command looks at the role when it has its locks, and the role changes only while every shard is locked. So when
+//! [`Engine::set_replica`] or [`Engine::set_keep_expired`] returns, whatever began in the old role is complete, its effect in the
+//! log, and nothing of the old role follows: no write, no expired key, no record of the server's own
+//! ([`Engine::append_own`]). A client's write that was let through before finds the new role and is refused.
+
+use crate::engine::Engine;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+bitflags::bitflags! {
+    /// The bits of a role.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Role: u8 {
+        /// Follows a primary, whose stream is the log.
+        const REPLICA = 1;
+        /// Refuses what clients write while it is a replica.
+        const READ_ONLY = 1 << 1;
+        /// Expired keys are hidden and stay, as on a replica.
+        const KEEP_EXPIRED = 1 << 2;
+    }
+}
+
+impl Role {
+    /// Is this a replica?
+    #[inline]
+    pub(crate) fn is_replica(self) -> bool {
+        self.contains(Role::REPLICA)
+    }
+
+    /// Are writes of clients refused?
+    #[inline]
+    pub(crate) fn refuses_writes(self) -> bool {
+        self.contains(Role::REPLICA.union(Role::READ_ONLY))
+    }
+
+    /// Does somebody else decide, or nobody for now, that an expired key goes?
+    #[inline]
+    pub(crate) fn keeps_expired(self) -> bool {
+        self.intersects(Role::REPLICA.union(Role::KEEP_EXPIRED))
+    }
+}
+
+/// The role an engine has.
+#[derive(Debug, Default)]
+pub(crate) struct RoleCell(AtomicU8);
+
+impl RoleCell {
+    /// The role. It holds for as long as the caller holds any shard's lock.
+    #[inline]
+    pub(crate) fn get(&self) -> Role {
+        Role::from_bits_retain(self.0.load(Ordering::Acquire))
+    }
+
+    /// Changes it; the caller holds every shard's lock.
+    pub(crate) fn set(&self, bits: Role, on: bool) {
+        let mut role = self.get();
+        role.set(bits, on);
+        self.0.store(role.bits(), Ordering::Release);
+    }
+}
+
+impl Engine {
+    /// On a replica, expired keys are hidden but stay until the primary deletes them, and what local clients write is
+    /// not logged: the log is the primary's. When this returns, nothing of the other role appends to the log any more.
+    pub fn set_replica(&self, replica: bool) {
+        self.set_role(Role::REPLICA, replica);
+    }
+
+    /// Has clients' writes refused while this is a replica, as `replica-read-only` asks for. Typed calls are the owner's and
+    /// are not refused.
+    pub fn set_read_only_replica(&self, read_only: bool) {
+        self.set_role(Role::READ_ONLY, read_only);
+    }
+
+    /// Has expired keys hidden and not deleted, as on a replica, for as long as nothing may change. When this returns,
+    /// no key expires into the log any more.
+    pub fn set_keep_expired(&self, keep: bool) {
+        self.set_role(Role::KEEP_EXPIRED, keep);
+    }
+
+    fn set_role(&self, bits: Role, on: bool) {
+        let shards = self.inner.lock_all();
+        self.inner.role.set(bits, on);
+        drop(shards);
+    }
+
+    /// Appends a record of a primary's own that changes no data (PING, REPLCONF GETACK). On a replica it does
+    /// nothing and returns false: the log is the primary's.
+    pub fn append_own(&self, record: &[u8]) -> bool {
+        // Whoever changes the role holds every shard, so one is enough to keep it.
+        let _shard = self.inner.shards[0].lock();
+        if self.inner.role.get().is_replica() {
+            return false;
+        }
+        self.inner.log.append_raw(record);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::console::Console;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    /// Runs `work` with every shard locked, and `change` beside it; what `change` saw of the log is its end for good.
+    fn ends_before(work: impl FnOnce(&mut crate::keyspace::Ctx<'_>), change: impl FnOnce(&Engine) + Send) {
+        let engine = Engine::default();
+        engine.log().activate();
+        let (inside, entered) = mpsc::channel();
+        let (changed, seen) = mpsc::channel();
+        let end = std::thread::scope(|scope| {
+            let engine = &engine;
+            let changer = scope.spawn(move || {
+                entered.recv().expect("the work begins");
+                change(engine);
+                let _ = changed.send(());
+                engine.log().end()
+            });
+            engine.exclusive(0, &mut Vec::new(), |cx| {
+                inside.send(()).expect("the other thread is there");
+                // A change of role that does not wait for us has all the time to come back.
+                let _ = seen.recv_timeout(Duration::from_millis(100));
+                work(cx);
+            });
+            changer.join().expect("the change of role succeeds")
+        });
+        assert_eq!(engine.log().end(), end, "something of the old role was logged afterwards");
+        assert!(end > 0);
+    }
+
+    #[test]
+    fn what_began_in_the_old_role_is_logged_before_the_change_returns() {
+        ends_before(|cx| cx.propagate(&[b"SET", b"k", b"v"]), |engine| engine.set_replica(true));
+    }
+
+    #[test]
+    fn no_key_expires_into_the_log_once_expired_keys_are_kept() {
+        ends_before(
+            |cx| cx.propagate(&[b"DEL", b"k"]),
+            |engine| engine.set_keep_expired(true),
+        );
+        let engine = Engine::default();
+        engine.log().activate();
+        engine.db(0).set("k", "v").expect("a string");
+        engine.db(0).expire_at("k", crate::now_ms() + 1);
+        engine.set_keep_expired(true);
+        let end = engine.log().end();
+        while engine.db(0).exists("k") {}
+        assert_eq!((engine.expire_cycle(Duration::from_secs(1)), engine.log().end()), (0, end));
+        engine.set_keep_expired(false);
+        assert_eq!(engine.expire_cycle(Duration::from_secs(1)), 1);
+    }
+
+    #[test]
+    fn a_write_that_was_let_through_before_is_refused_by_the_new_role() {
+        let mut c = Console::new();
+        c.run("MULTI");
+        c.run("SET queued 1");
+        c.engine.set_read_only_replica(true);
+        c.engine.set_replica(true);
+        c.logged();
+        assert_eq!(
+            c.run("EXEC"),
+            "-EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica."
+        );
+        assert_eq!(c.run("SET k v"), "-READONLY You can't write against a read only replica.");
+        assert_eq!(c.run("FLUSHALL"), "-READONLY You can't write against a read only replica.");
+        assert_eq!(c.run("EXISTS k queued"), ":0");
+        c.session.from_primary = true;
+        assert_eq!(c.run("SET k v"), "+OK");
+        c.session.from_primary = false;
+        c.engine.set_read_only_replica(false);
+        assert_eq!(c.run("SET k w"), "+OK", "a writable replica takes it");
+        assert!(c.logged().is_empty(), "and logs nothing");
+    }
+
+    #[test]
+    fn a_replica_has_no_records_of_its_own() {
+        let engine = Engine::default();
+        engine.log().activate();
+        assert!(engine.append_own(b"*1\r\n$4\r\nPING\r\n"));
+        let end = engine.log().end();
+        engine.set_replica(true);
+        assert!(!engine.append_own(b"*1\r\n$4\r\nPING\r\n"));
+        assert_eq!(engine.log().end(), end);
+    }
+}
