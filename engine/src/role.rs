@@ -138,10 +138,7 @@ mod tests {
 
     #[test]
     fn no_key_expires_into_the_log_once_expired_keys_are_kept() {
-        ends_before(
-            |cx| cx.propagate(&[b"DEL", b"k"]),
-            |engine| engine.set_keep_expired(true),
-        );
+        ends_before(|cx| cx.propagate(&[b"DEL", b"k"]), |engine| engine.set_keep_expired(true));
         let engine = Engine::default();
         engine.log().activate();
         engine.db(0).set("k", "v").expect("a string");

@@ -169,10 +169,7 @@ impl Engine {
             s.transaction = Some(t);
             return Outcome::Stalled;
         };
-        if self.inner.role.get().refuses_writes()
-            && t.flags.any.contains(Flags::WRITE)
-            && !s.from_primary
-        {
+        if self.inner.role.get().refuses_writes() && t.flags.any.contains(Flags::WRITE) && !s.from_primary {
             drop(held);
             self.unwatch(s);
             return self.refuse(row.id, s.resp3, out, &abort_because(&CmdError::READ_ONLY_REPLICA.0), true);
