@@ -37,7 +37,7 @@ fn append(c: &mut Criterion) {
                 // As a link does: a batch at a time.
                 if n.is_multiple_of(64) {
                     for reader in &mut readers {
-                        while !black_box(reader.read(64 << 10)).is_empty() {}
+                        while !black_box(reader.read(64 << 10)).unwrap().is_empty() {}
                     }
                 }
             });

@@ -173,7 +173,7 @@ fn follow(follower: &Engine, log: &mut sluice_engine::log::LogReader) -> Result<
     let (mut bytes, mut applied) = (Vec::new(), 0);
     loop {
         // A read may end inside of a command; the rest comes with the next one.
-        let more = log.read(64 << 10);
+        let more = log.read(64 << 10)?;
         if more.is_empty() {
             return Ok(applied);
         }

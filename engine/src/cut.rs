@@ -23,6 +23,7 @@
 use crate::engine::Inner;
 use crate::entry::{Entry, EntryMut, EntryRef, Payload};
 use crate::keyspace::Shard;
+use crate::log::{Epoch, Log, LogReader};
 use crate::table::{Table, Visit};
 use crate::value::list::{NodeCursor, NodeView};
 use crate::value::{List, Opaque, Value, ValueView};
@@ -150,7 +151,7 @@ pub(crate) struct CutShared {
     detached: Mutex<Vec<Table>>,
     /// Huge values that hand over elements: where a cut is given up, their tables keep a capture until the next cut.
     huge: Mutex<Vec<Weak<HugeState>>>,
-    log: Arc<crate::log::Log>,
+    log: Arc<Log>,
 }
 
 /// A huge value that began to change, or to be walked, during a cut.
@@ -342,6 +343,7 @@ pub struct Cut {
     inner: Arc<Inner>,
     shared: Arc<CutShared>,
     offset: u64,
+    epoch: Option<Epoch>,
     stream_db: Option<u32>,
     sizes: Vec<(u32, u64, u64)>,
     shard: usize,
@@ -424,6 +426,17 @@ impl std::fmt::Debug for Cut {
 
 impl Cut {
     pub(crate) fn begin(inner: &Arc<Inner>) -> Result<Cut, CutBusy> {
+        Cut::begin_then(inner, |_| ()).map(|(cut, ())| cut)
+    }
+
+    /// The same with a reader of the log from its offset on. Since no command is under way at that moment, the log may
+    /// begin with it.
+    pub(crate) fn begin_with_log(inner: &Arc<Inner>) -> Result<(Cut, LogReader), CutBusy> {
+        Cut::begin_then(inner, Log::follow)
+    }
+
+    /// Begins a cut; `then` sees the log while every shard is locked.
+    fn begin_then<T>(inner: &Arc<Inner>, then: impl FnOnce(&Arc<Log>) -> T) -> Result<(Cut, T), CutBusy> {
         if inner.cut.lock().is_some() {
             return Err(CutBusy);
         }
@@ -468,15 +481,18 @@ impl Cut {
         if !replica {
             inner.log.forget_selection();
         }
+        let with = then(&inner.log);
         let (offset, stream_db) = inner.log.position();
+        let epoch = inner.log.epoch();
         *slot = Some(shared.clone());
         inner.cut_active.store(true, Ordering::Release);
         drop(slot);
         drop(shards);
-        Ok(Cut {
+        let cut = Cut {
             inner: inner.clone(),
             shared,
             offset,
+            epoch,
             stream_db,
             sizes: sizes
                 .iter()
@@ -489,12 +505,18 @@ impl Cut {
             shared_value: None,
             detached: Vec::new(),
             finished: false,
-        })
+        };
+        Ok((cut, with))
     }
 
     /// The log offset at which the keyspace is delivered.
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// The log's epoch at the cut; none where nothing was recorded, so that the log has a gap behind the cut.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
     }
 
     /// The database that whoever applies the log from that offset begins with (`repl-stream-db`).

@@ -11,7 +11,7 @@ use crate::expiry::own::{Expiries, OwnExpiries};
 use crate::hash::{hash, shard_bits};
 use crate::keyspace::{Ctx, Effects, Held, Keys, Shard, ShardStats};
 use crate::lazy_free::LazyFree;
-use crate::log::Log;
+use crate::log::{Log, LogReader};
 use crate::resp::Reply;
 use crate::role::RoleCell;
 use crate::session::Session;
@@ -338,6 +338,12 @@ impl Engine {
     /// Begins a cut at the log's present end.
     pub fn begin_cut(&self) -> Result<Cut, CutBusy> {
         Cut::begin(&self.inner)
+    }
+
+    /// The same with a cursor of the log from there on. The log is active from that moment at the latest, and nothing is
+    /// missing in it: no command is under way then.
+    pub fn begin_cut_with_log(&self) -> Result<(Cut, LogReader), CutBusy> {
+        Cut::begin_with_log(&self.inner)
     }
 
     /// Is a cut in progress?

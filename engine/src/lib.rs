@@ -48,7 +48,7 @@
 //! while cut.step(&mut keys, 64 << 10) == Step::More {}
 //! keys.0.sort();
 //! assert_eq!(keys.0, ["greeting", "scores", "user:1", "visits"]);
-//! assert!(log.read(usize::MAX).ends_with(b"*2\r\n$3\r\nDEL\r\n$8\r\ngreeting\r\n"));
+//! assert!(log.read(usize::MAX)?.ends_with(b"*2\r\n$3\r\nDEL\r\n$8\r\ngreeting\r\n"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

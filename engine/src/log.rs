@@ -7,7 +7,12 @@
 //! Retention: the newest `backlog size` bytes, and for each open [`LogReader`] everything from its position on.
 //! A reader's owner is expected to drop the reader when it lags beyond the owner's limit; that is the bound.
 //! While nobody follows (no reader, no backlog), the log is inactive: appending costs one atomic load and the
-//! offset stands still, as in Redis.
+//! offset stands still, as in Redis. A reader is always one of an active log: none is given while it is inactive, and it
+//! cannot be made inactive while there is one.
+//!
+//! An offset alone does not say which bytes are meant: after a full sync a replica goes on from another offset of another
+//! history, and what was written while the log was inactive is in none. So each stretch of log without a gap is an
+//! [`Epoch`] of its own, and a reader ends with the epoch it was opened in.
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
@@ -24,17 +29,30 @@ const LOG_CHUNK_LEAST: usize = 4 << 10;
 /// Unread bytes of the tail that a reader copies; more become a chunk it shares.
 const COPY_MOST: usize = 4 << 10;
 
-/// Error: the wanted offset is not in the log (any more, or not yet).
+/// Error: what is wanted is not in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("offset {wanted} is outside of the log, which holds {start} to {end}")]
-pub struct LogGone {
-    /// The offset asked for.
-    pub wanted: u64,
-    /// First offset held.
-    pub start: u64,
-    /// One past the last offset held.
-    pub end: u64,
+pub enum LogGone {
+    /// It is not there any more, or not yet.
+    #[error("offset {wanted} is outside of the log, which holds {start} to {end}")]
+    Outside {
+        /// The offset asked for.
+        wanted: u64,
+        /// First offset held.
+        start: u64,
+        /// One past the last offset held.
+        end: u64,
+    },
+    /// The log is inactive.
+    #[error("nothing is recorded in the log")]
+    Inactive,
+    /// It was of an epoch that is over: the log went on from elsewhere, or was inactive meanwhile.
+    #[error("the stretch of log this was of has ended")]
+    Ended,
 }
+
+/// A stretch of the log in which nothing is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epoch(u64);
 
 struct Chunk {
     start: u64,
@@ -59,7 +77,10 @@ type Waker = Box<dyn Fn() + Send + Sync>;
 pub struct Log {
     inner: Mutex<Inner>,
     end: AtomicU64,
+    /// Changed under the lock, and only there.
     active: AtomicBool,
+    /// Number of the present [`Epoch`]; as above.
+    epoch: AtomicU64,
     waiting: AtomicBool,
     waker: OnceLock<Waker>,
 }
@@ -76,6 +97,7 @@ impl Default for Log {
             inner: Mutex::new(Inner { backlog: 1 << 20, ..Inner::default() }),
             end: AtomicU64::new(0),
             active: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
             waiting: AtomicBool::new(false),
             waker: OnceLock::new(),
         }
@@ -190,40 +212,76 @@ impl Log {
         self.active.load(Ordering::Acquire)
     }
 
-    /// Starts recording. Call it where no command is between its effect and its append (a cut's beginning, or
-    /// before the engine is shared).
+    /// Starts recording, for the backlog: who follows does so with a reader. Call it where no command is between its
+    /// effect and its append (before the engine is shared; see `Engine::begin_cut_with_log`).
     pub fn activate(&self) {
+        let _inner = self.inner.lock();
         self.active.store(true, Ordering::Release);
     }
 
-    /// Stops recording and forgets the content; the offset stays. Open readers come to find nothing more.
-    pub fn deactivate(&self) {
-        self.active.store(false, Ordering::Release);
+    /// Starts recording, and opens a cursor at the end. As for [`Log::activate`].
+    pub fn follow(self: &Arc<Self>) -> LogReader {
         let mut i = self.inner.lock();
+        self.active.store(true, Ordering::Release);
         let end = i.end();
-        i.chunks.clear();
-        i.tail = BytesMut::new();
-        i.tail_start = end;
-        i.db = None;
+        self.open(&mut i, end)
     }
 
-    /// Forgets the content and continues at `offset`: a replica after a full sync.
+    /// Stops recording and forgets the content, unless somebody follows: then false. The offset stays. Call it where no
+    /// command is between its effect and its append.
+    pub fn deactivate(&self) -> bool {
+        let mut i = self.inner.lock();
+        if !i.readers.is_empty() {
+            return false;
+        }
+        self.active.store(false, Ordering::Release);
+        let end = i.end();
+        self.begin_at(&mut i, end);
+        true
+    }
+
+    /// Forgets the content and continues at `offset`: a replica after a full sync. Readers find that what they followed
+    /// has ended.
     pub fn reset(&self, offset: u64) {
         let mut i = self.inner.lock();
+        self.begin_at(&mut i, offset);
+        self.end.store(offset, Ordering::Release);
+        drop(i);
+        // Who waits for more learns that there is none.
+        self.wake();
+    }
+
+    /// A new epoch.
+    fn begin_at(&self, i: &mut Inner, offset: u64) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        i.readers.clear();
         i.chunks.clear();
         i.tail = BytesMut::new();
         i.tail_start = offset;
         i.db = None;
-        self.end.store(offset, Ordering::Release);
     }
 
     /// Moves every offset up by `by`: what was appended turns out to go on from there. Without readers only.
     pub fn rebase(&self, by: u64) {
         let mut i = self.inner.lock();
         debug_assert!(i.readers.is_empty(), "readers know the offsets as they were");
+        self.epoch.fetch_add(1, Ordering::AcqRel);
         i.chunks.iter_mut().for_each(|c| c.start += by);
         i.tail_start += by;
         self.end.store(i.end(), Ordering::SeqCst);
+    }
+
+    /// The present epoch, where something is recorded.
+    pub fn epoch(&self) -> Option<Epoch> {
+        let _inner = self.inner.lock();
+        self.is_active().then(|| Epoch(self.epoch.load(Ordering::Acquire)))
+    }
+
+    /// The present epoch, and what of it is there for a partial sync; `None` where nothing is recorded.
+    pub fn held(&self) -> Option<(Epoch, std::ops::Range<u64>)> {
+        let i = self.inner.lock();
+        let epoch = Epoch(self.epoch.load(Ordering::Acquire));
+        self.is_active().then(|| (epoch, i.start().max(i.wanted())..i.end()))
     }
 
     /// Makes the next effect select its database again: a new reader knows no selection.
@@ -339,9 +397,12 @@ impl Log {
         self.wake();
     }
 
-    /// Appends bytes as they are, which must not select a database: a primary's PING.
+    /// Appends bytes as they are, which must not select a database: a primary's PING. Nothing where nothing is recorded.
     pub fn append_raw(&self, raw: &[u8]) {
         let mut i = self.inner.lock();
+        if !self.is_active() {
+            return;
+        }
         i.room(raw.len());
         i.tail.extend_from_slice(raw);
         self.finish(i);
@@ -363,17 +424,41 @@ impl Log {
     }
 
     /// Opens a cursor at `from`.
+    ///
+    /// # Errors
+    /// The log does not hold that offset, or records nothing.
     pub fn reader(self: &Arc<Self>, from: u64) -> Result<LogReader, LogGone> {
+        self.reader_if(None, from)
+    }
+
+    /// Opens a cursor at `from`, an offset that was seen in `epoch`.
+    ///
+    /// # Errors
+    /// As [`Log::reader`]; and that epoch is over, so that the offset means something else now.
+    pub fn reader_in(self: &Arc<Self>, epoch: Epoch, from: u64) -> Result<LogReader, LogGone> {
+        self.reader_if(Some(epoch), from)
+    }
+
+    fn reader_if(self: &Arc<Self>, epoch: Option<Epoch>, from: u64) -> Result<LogReader, LogGone> {
         let mut i = self.inner.lock();
+        if epoch.is_some_and(|wanted| wanted.0 != self.epoch.load(Ordering::Acquire)) {
+            return Err(LogGone::Ended);
+        }
+        if !self.is_active() {
+            return Err(LogGone::Inactive);
+        }
         let (start, end) = (i.start(), i.end());
         if from < start || from > end {
-            return Err(LogGone { wanted: from, start, end });
+            return Err(LogGone::Outside { wanted: from, start, end });
         }
+        Ok(self.open(&mut i, from))
+    }
+
+    fn open(self: &Arc<Self>, i: &mut Inner, at: u64) -> LogReader {
         let id = i.next_reader;
         i.next_reader += 1;
-        i.readers.push((id, from));
-        drop(i);
-        Ok(LogReader { log: self.clone(), id, at: from })
+        i.readers.push((id, at));
+        LogReader { log: self.clone(), id, at, epoch: self.epoch.load(Ordering::Acquire) }
     }
 }
 
@@ -383,6 +468,7 @@ pub struct LogReader {
     log: Arc<Log>,
     id: u64,
     at: u64,
+    epoch: u64,
 }
 
 impl LogReader {
@@ -393,15 +479,42 @@ impl LogReader {
 
     /// Bytes not read yet.
     pub fn lag(&self) -> u64 {
-        self.log.end().saturating_sub(self.at)
+        if self.is_over() { 0 } else { self.log.end().saturating_sub(self.at) }
     }
 
-    /// The next bytes, at most `max`, without copying them; empty where there are none, or where the log was reset.
-    pub fn read(&mut self, max: usize) -> Bytes {
+    /// What it follows.
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.epoch)
+    }
+
+    /// Has the epoch it follows ended?
+    pub fn is_over(&self) -> bool {
+        self.log.epoch.load(Ordering::Acquire) != self.epoch
+    }
+
+    /// Another cursor, at `from`.
+    ///
+    /// # Errors
+    /// The log does not hold that offset, which it does from this cursor on; or the epoch is over.
+    pub fn another(&self, from: u64) -> Result<LogReader, LogGone> {
+        self.log.reader_in(self.epoch(), from)
+    }
+
+    /// The next bytes, at most `max`, without copying them; empty where there are none.
+    ///
+    /// # Errors
+    /// [`LogGone::Ended`]: there will never be more. What the log holds now is not what this follows.
+    pub fn read(&mut self, max: usize) -> Result<Bytes, LogGone> {
+        if self.is_over() {
+            return Err(LogGone::Ended);
+        }
         if self.log.end() <= self.at {
-            return Bytes::new();
+            return Ok(Bytes::new());
         }
         let mut i = self.log.inner.lock();
+        if self.is_over() {
+            return Err(LogGone::Ended);
+        }
         if self.at >= i.tail_start {
             let skip = (self.at - i.tail_start) as usize;
             let unread = &i.tail[skip.min(i.tail.len())..];
@@ -409,19 +522,19 @@ impl LogReader {
             if unread.len() <= COPY_MOST {
                 let data = Bytes::copy_from_slice(&unread[..unread.len().min(max)]);
                 self.at = i.advance(self.id, self.at + data.len() as u64);
-                return data;
+                return Ok(data);
             }
             i.seal();
         }
         let n = i.chunks.partition_point(|c| c.start <= self.at);
-        let Some(c) = n.checked_sub(1).and_then(|n| i.chunks.get(n)) else { return Bytes::new() };
+        let Some(c) = n.checked_sub(1).and_then(|n| i.chunks.get(n)) else { return Ok(Bytes::new()) };
         let skip = (self.at - c.start) as usize;
         if skip >= c.data.len() {
-            return Bytes::new();
+            return Ok(Bytes::new());
         }
         let data = c.data.slice(skip..c.data.len().min(skip.saturating_add(max)));
         self.at = i.advance(self.id, self.at + data.len() as u64);
-        data
+        Ok(data)
     }
 }
 
@@ -437,10 +550,16 @@ impl Drop for LogReader {
 mod tests {
     use super::*;
 
+    fn active() -> Arc<Log> {
+        let log = Arc::new(Log::default());
+        log.activate();
+        log
+    }
+
     fn drain(r: &mut LogReader) -> Vec<u8> {
         let mut all = Vec::new();
         loop {
-            let b = r.read(7);
+            let b = r.read(7).unwrap();
             if b.is_empty() {
                 return all;
             }
@@ -450,7 +569,7 @@ mod tests {
 
     #[test]
     fn readers_see_every_byte_once_and_in_order() {
-        let log = Arc::new(Log::default());
+        let log = active();
         log.set_backlog_size(10);
         log.append_raw(b"before");
         let mut r = log.reader(6).unwrap();
@@ -465,7 +584,7 @@ mod tests {
 
     #[test]
     fn an_open_reader_keeps_what_it_has_not_read() {
-        let log = Arc::new(Log::default());
+        let log = active();
         log.set_backlog_size(10);
         let mut r = log.reader(0).unwrap();
         let big = vec![b'x'; LOG_CHUNK * 3];
@@ -477,7 +596,7 @@ mod tests {
 
     #[test]
     fn a_transaction_is_one_block() {
-        let log = Arc::new(Log::default());
+        let log = active();
         let mut r = log.reader(0).unwrap();
         log.append_transaction([(0, b"A".as_slice()), (0, b"B".as_slice())].into_iter());
         let s = drain(&mut r);
@@ -486,7 +605,7 @@ mod tests {
 
     #[test]
     fn what_was_logged_can_turn_out_to_go_on_from_elsewhere() {
-        let log = Arc::new(Log::default());
+        let log = active();
         log.append(0, b"first");
         let len = log.end();
         log.rebase(1000);
@@ -499,7 +618,7 @@ mod tests {
     #[test]
     fn the_waker_is_called_once_per_wish() {
         use std::sync::atomic::AtomicU32;
-        let log = Arc::new(Log::default());
+        let log = active();
         let calls = Arc::new(AtomicU32::new(0));
         let c = calls.clone();
         log.set_waker(move || {
@@ -511,5 +630,52 @@ mod tests {
         log.append_raw(b"x");
         log.append_raw(b"x");
         assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn whoever_holds_a_reader_follows_an_active_log() {
+        let log = Arc::new(Log::default());
+        assert_eq!(log.reader(0).unwrap_err(), LogGone::Inactive);
+        let mut r = log.follow();
+        assert!(!log.deactivate(), "somebody follows");
+        log.append(0, b"X");
+        assert!(drain(&mut r).ends_with(b"X"));
+        drop(r);
+        assert!(log.deactivate());
+        assert_eq!(log.reader(log.end()).unwrap_err(), LogGone::Inactive);
+        log.append_raw(b"nobody hears it");
+        assert_eq!(log.follow().offset(), log.end());
+    }
+
+    #[test]
+    fn a_reader_ends_with_its_history_whether_the_next_one_is_ahead_or_behind() {
+        for next in [0, 3, 1000] {
+            let log = active();
+            log.append_raw(b"old history");
+            let mut r = log.reader(4).unwrap();
+            let epoch = r.epoch();
+            log.reset(next);
+            log.append_raw(b"new history, and a good deal longer than the old one");
+            assert_eq!(r.read(100), Err(LogGone::Ended), "{next}");
+            assert_eq!(r.another(next).unwrap_err(), LogGone::Ended);
+            assert_eq!(log.reader_in(epoch, log.end()).unwrap_err(), LogGone::Ended);
+            assert_eq!(r.lag(), 0);
+            assert!(!log.followed(), "what has ended keeps nothing");
+            let mut new = log.reader(next).unwrap();
+            drop(r);
+            assert!(log.followed());
+            assert!(drain(&mut new).starts_with(b"new history"));
+        }
+    }
+
+    #[test]
+    fn an_offset_from_before_a_pause_of_the_log_is_not_the_same_offset_after_it() {
+        let log = active();
+        let (epoch, held) = log.held().unwrap();
+        assert!(log.deactivate());
+        assert_eq!(log.held(), None);
+        // Something is written, and not recorded.
+        log.activate();
+        assert_eq!(log.reader_in(epoch, held.end).unwrap_err(), LogGone::Ended);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 fn logged(engine: &Engine, from: u64) -> String {
-    let bytes = engine.log().reader(from).unwrap().read(usize::MAX);
+    let bytes = engine.log().reader(from).unwrap().read(usize::MAX).unwrap();
     let words = String::from_utf8_lossy(&bytes).into_owned();
     let words = words.split("\r\n").filter(|w| !w.starts_with(['*', '$']));
     words.collect::<Vec<_>>().join(" ").trim().to_owned()

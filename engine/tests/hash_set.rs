@@ -38,7 +38,7 @@ impl Client {
         let mut reader = self.engine.log().reader(self.log_from).unwrap();
         let mut bytes = Vec::new();
         loop {
-            let chunk = reader.read(1 << 20);
+            let chunk = reader.read(1 << 20).unwrap();
             if chunk.is_empty() {
                 break;
             }

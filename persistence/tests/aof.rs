@@ -63,7 +63,7 @@ fn log_of(lines: &[&str]) -> Vec<u8> {
     run(&engine, lines);
     let mut log = Vec::new();
     loop {
-        let piece = reader.read(usize::MAX);
+        let piece = reader.read(usize::MAX).expect("it goes on");
         if piece.is_empty() {
             return log;
         }
@@ -149,7 +149,7 @@ fn base_and_log_come_in_order_and_a_second_rewrite_changes_nothing() {
     let mut reader = engine.log().reader(engine.log().end()).expect("a reader");
     for (round, rdb) in [true, false, true].into_iter().enumerate() {
         // The log so far belongs into the file so far.
-        while let (Some(file), piece) = (&mut incr, reader.read(usize::MAX)) {
+        while let (Some(file), piece) = (&mut incr, reader.read(usize::MAX).expect("it goes on")) {
             if piece.is_empty() {
                 break;
             }
@@ -175,7 +175,7 @@ fn base_and_log_come_in_order_and_a_second_rewrite_changes_nothing() {
     }
     let mut file = incr.expect("a file");
     loop {
-        let piece = reader.read(usize::MAX);
+        let piece = reader.read(usize::MAX).expect("it goes on");
         if piece.is_empty() {
             break;
         }

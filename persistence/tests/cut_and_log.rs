@@ -317,7 +317,7 @@ fn check(seed: u64, threads: usize, rounds: usize, preimage_limit: usize) {
         });
         let mut log = Vec::new();
         loop {
-            let bytes = reader.read(1 << 20);
+            let bytes = reader.read(1 << 20).unwrap();
             if bytes.is_empty() {
                 break;
             }
@@ -372,7 +372,7 @@ fn a_consumer_that_gives_up_half_way_leaves_nothing_behind() {
         drop(cut);
         assert!(!engine.cut_in_progress());
         if round % 8 == 0 {
-            while !reader.read(1 << 20).is_empty() {}
+            while !reader.read(1 << 20).unwrap().is_empty() {}
             let cut = engine.begin_cut().unwrap();
             let rdb = walk(cut, &mut random);
             compare(&content(&engine), &content(&restore(&rdb, b"")), "after aborted cuts");

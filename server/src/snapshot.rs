@@ -4,7 +4,7 @@
 //! the keyspace at one offset. So whoever wants such a file takes a seat here. When a cut can begin, everybody
 //! seated gets that cut's offset, a thread walks it once into one file, and the other files are
 //! second names of that one (or copies, where the file system cannot do that). Who comes while the RDB file itself is
-//! being written, and can do with the offset it was begun at because the log still reaches back to it, is
+//! being written, and can do with the offset it was begun at because the log was kept since, and still reaches back to it, is
 //! seated late: replicas that ask for a full sync during a BGSAVE.
 //!
 //! ```text
@@ -22,7 +22,7 @@ use crate::stand_in::StandIn;
 use crate::state::Server;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use sluice_engine::cut::Cut;
-use sluice_engine::log::LogReader;
+use sluice_engine::log::{Epoch, LogReader};
 use sluice_persistence::aof::IncrWriter;
 use sluice_persistence::storage::{AtomicFile, FileReader};
 use sluice_persistence::{Error, SaveOptions, SaveStats, save_cut};
@@ -134,6 +134,8 @@ struct Line {
 
 struct Running {
     offset: u64,
+    /// What the log goes on in from the cut; none where nothing was recorded then, so that no replica can go on from it.
+    epoch: Option<Epoch>,
     changes: u64,
     seats: Vec<Arc<Seat>>,
     /// The file is complete: nobody is seated late.
@@ -274,7 +276,9 @@ impl Line {
         {
             return false;
         }
-        let Ok(log) = server.engine.log().reader(running.offset) else { return false };
+        // Where nobody followed when the cut began, what was written since is nowhere, although the offset is the same.
+        let Some(epoch) = running.epoch else { return false };
+        let Ok(log) = server.engine.log().reader_in(epoch, running.offset) else { return false };
         let (offset, changes) = (running.offset, running.changes);
         seat.news.lock().begun = Some(Begun { offset, changes, log: Some(log) });
         running.seats.push(seat.clone());
@@ -293,30 +297,26 @@ impl Line {
         let rewrite = self.waiting.iter().find(|seat| seat.incr.lock().is_some()).cloned();
         let changes = server.engine.changes();
         let begun = match &rewrite {
-            Some(seat) => match crate::aof::begin_cut(server, &mut seat.incr.lock()) {
-                Ok(cut) => cut,
-                Err(e) => {
-                    // The others go on without it, at the next look.
-                    self.waiting.retain(|other| !Arc::ptr_eq(other, seat));
-                    seat.news.lock().done = Some(Err(Failure::Failed(e)));
-                    return;
-                }
-            },
-            None => server.engine.begin_cut().ok(),
+            Some(seat) => crate::aof::begin_cut(server, &mut seat.incr.lock()),
+            // Of these some may need the log, which then begins with the cut at the latest.
+            None if self.waiting.iter().any(|seat| seat.for_replicas) => {
+                server.engine.begin_cut_with_log().ok().map(|(cut, log)| (cut, Some(log)))
+            }
+            None => server.engine.begin_cut().ok().map(|cut| (cut, None)),
         };
-        let Some(cut) = begun else { return };
-        let offset = cut.offset();
+        let Some((cut, kept)) = begun else { return };
+        let (offset, epoch) = (cut.offset(), cut.epoch());
         crate::persist::saving(server, &SaveStats::of(&cut));
         let seats = std::mem::take(&mut self.waiting);
         for seat in &seats {
-            let log = seat.for_replicas.then(|| server.engine.log().reader(offset).ok()).flatten();
+            let log = kept.as_ref().filter(|_| seat.for_replicas).and_then(|kept| kept.another(offset).ok());
             seat.news.lock().begun = Some(Begun { offset, changes, log });
         }
         if seats.len() > 1 {
             server.snapshots.shared.fetch_add(1, Ordering::Relaxed);
             crate::log!(Notice, "One cut at offset {offset} serves {} files that were due", seats.len());
         }
-        self.running = Some(Running { offset, changes, seats: seats.clone(), complete: false });
+        self.running = Some(Running { offset, epoch, changes, seats: seats.clone(), complete: false });
         let owner = server.clone();
         let spawned = std::thread::Builder::new().name("snapshot".into()).spawn(move || {
             crate::os::short_turns();

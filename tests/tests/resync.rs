@@ -216,3 +216,38 @@ fn a_replica_restarted_from_its_file_has_all_it_needs() {
         Start::new(Program::Sluice, &format!("--replicaof 127.0.0.1 {}", primary.port)).dir(&dir).up();
     replica.same_as(&primary);
 }
+
+/// Processor time a server has used, in ticks of the kernel.
+fn ticks(server: &Server) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("it runs");
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn the_replicas_of_a_replica_follow_it_into_histories_ahead_and_behind() {
+    // The offsets of one are far ahead of the other's.
+    let (ahead, behind) = (primary(), Server::sluice(""));
+    write_some(&mut behind.client(), 2, 20);
+    let middle = Server::sluice("");
+    middle.follow(&behind);
+    middle.same_as(&behind);
+    let last = replica_of(&middle);
+    for turn in 0..6 {
+        let to = if turn % 2 == 0 { &ahead } else { &behind };
+        middle.follow(to);
+        middle.same_as(to);
+        last.same_as(to);
+        write_some(&mut to.client(), turn, 20);
+        last.same_as(to);
+    }
+    // Nobody who followed the old ones is left behind, turning round and round.
+    let before = ticks(&middle);
+    for _ in 0..10 {
+        let seen = middle.say("INFO server").text();
+        assert!(seen.contains("redis_version"));
+        last.caught_up(&behind);
+    }
+    assert!(ticks(&middle) - before < 100, "a worker of the replica in the middle spins");
+    assert_eq!(middle.number("replication", "connected_slaves"), 1);
+}

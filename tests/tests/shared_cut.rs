@@ -45,6 +45,27 @@ fn a_replica_that_asks_during_a_snapshot_gets_its_file() {
 }
 
 #[test]
+fn the_first_replica_does_not_join_a_snapshot_from_before_the_log_was_kept() {
+    let primary = Server::sluice("--repl-transport disk --save ''");
+    let mut c = primary.client();
+    bulk(&mut c, 1000, 100);
+    assert_eq!(primary.say(&format!("CONFIG SET persistence-max-bandwidth {CRAWL}")).text(), "OK");
+    assert_eq!(primary.say("BGSAVE").text(), "Background saving started");
+    // Nobody follows: these are in no log, and the offset stands still.
+    for n in 0..1000 {
+        c.say(&format!("SET key:{n} overwritten"));
+    }
+    let replica = Server::sluice("");
+    replica.follow(&primary);
+    until("the replica waits", || (primary.number("replication", "connected_slaves") == 1).then_some(()));
+    assert_eq!(primary.number("persistence", "persistence_shared_cuts"), 0);
+    go_on(&primary);
+    replica.link_up();
+    replica.same_as(&primary);
+    same_contents(&mut replica.client(), &mut c);
+}
+
+#[test]
 fn a_replica_that_asks_too_late_for_a_snapshot_waits_for_the_next() {
     let primary = server();
     primary.say("CONFIG SET repl-backlog-size 16kb");

@@ -319,7 +319,7 @@ fn serve(
     }
     loop {
         let last = writers_done.load(Ordering::Acquire);
-        let bytes = reader.read(100_000);
+        let bytes = reader.read(100_000).unwrap();
         socket.write_all(&bytes).unwrap();
         if bytes.is_empty() {
             if last {

@@ -41,7 +41,7 @@ impl Console {
     pub(crate) fn logged(&mut self) -> Vec<String> {
         let mut bytes = Vec::new();
         loop {
-            let chunk = self.log.read(usize::MAX);
+            let chunk = self.log.read(usize::MAX).expect("nothing ends it");
             if chunk.is_empty() {
                 break;
             }

@@ -294,6 +294,23 @@ pub(crate) fn suspend(server: &Server) {
     }
 }
 
+/// A full sync is loaded, and `goes_on` moves the log to where the stream does. No file is written meanwhile, and none
+/// goes on: one that was begun during the load, of whatever data there was, begins again.
+pub(crate) fn move_log(server: &Server, goes_on: impl FnOnce()) {
+    let aof = &server.aof;
+    let mut writer = aof.writer.lock();
+    goes_on();
+    let gone = writer.take();
+    if aof.mode() != Mode::Off {
+        aof.set_mode(Mode::Waiting);
+        aof.rewriting.scheduled.store(true, Ordering::Release);
+    }
+    aof.writing.store(false, Ordering::Release);
+    drop(writer);
+    drop(gone);
+    progressed(server);
+}
+
 /// After a full sync, or where a replica is promoted before one was complete: a new base, of the data as it is now.
 pub(crate) fn resume(server: &Arc<Server>) {
     let aof = &server.aof;

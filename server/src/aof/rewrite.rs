@@ -20,6 +20,7 @@ use crate::stand_in::StandIn;
 use crate::state::{Server, unix_seconds};
 use parking_lot::{Condvar, Mutex};
 use sluice_engine::cut::Cut;
+use sluice_engine::log::LogReader;
 use sluice_persistence::SaveStats;
 use sluice_persistence::aof::{AofPlace, IncrWriter, Manifest, RewriteOptions, rewrite_as_commands};
 use std::ops::ControlFlow;
@@ -359,29 +360,29 @@ fn next_file(server: &Server, place: &AofPlace, mode: Mode) -> Result<Option<Inc
     Ok(Some(file))
 }
 
-/// Step 2, if a cut can begin now. The file is taken then.
-pub(crate) fn begin_cut(server: &Server, file: &mut Option<IncrWriter>) -> Result<Option<Cut>, String> {
+/// Step 2, if a cut can begin now: with a cursor of the log from there on, where the log is kept. The file is taken then.
+pub(crate) fn begin_cut(server: &Server, file: &mut Option<IncrWriter>) -> Option<(Cut, Option<LogReader>)> {
     let aof = &server.aof;
-    if file.is_some() {
-        // Before the cut locks every shard: no command is then between its effect and its place in the log.
-        server.engine.log().activate();
-    }
     let mut writer = aof.writer.lock();
-    let Ok(cut) = server.engine.begin_cut() else { return Ok(None) };
-    let Some(file) = file.take() else { return Ok(Some(cut)) };
-    match &mut *writer {
-        Some(writer) => {
-            writer.switch(NextFile { from: cut.offset(), file, select: cut.selected() });
-        }
-        None => {
-            let reader = server.engine.log().reader(cut.offset()).map_err(|e| e.to_string())?;
-            *writer = Some(Writer::new(server, reader, file, cut.selected()));
-            aof.writing.store(true, Ordering::Release);
+    if file.is_none() {
+        return Some((server.engine.begin_cut().ok()?, None));
+    }
+    let (cut, reader) = server.engine.begin_cut_with_log().ok()?;
+    let kept = reader.another(cut.offset()).ok();
+    if let Some(file) = file.take() {
+        match &mut *writer {
+            Some(writer) => {
+                writer.switch(NextFile { from: cut.offset(), file, select: cut.selected() });
+            }
+            None => {
+                *writer = Some(Writer::new(server, reader, file, cut.selected()));
+                aof.writing.store(true, Ordering::Release);
+            }
         }
     }
     drop(writer);
     aof.wake();
-    Ok(Some(cut))
+    Some((cut, kept))
 }
 
 /// Steps 2 and 3, as an RDB file. Returns the cut's offset.
@@ -427,8 +428,8 @@ fn write_commands(
         if stopped() {
             return Err(Failure::Stopped);
         }
-        match begin_cut(server, &mut file)? {
-            Some(cut) => break cut,
+        match begin_cut(server, &mut file) {
+            Some((cut, _)) => break cut,
             None => std::thread::sleep(CUT_RETRY),
         }
     };

@@ -116,8 +116,7 @@ fn open(
     crate::log!(Notice, "{doing} AOF incr file {} on server start", file.shown());
     // Nothing runs but loading: no command is between its effect and its place in the log.
     let log = server.engine.log();
-    log.activate();
-    let reader = log.reader(log.end()).map_err(|e| e.to_string())?;
+    let reader = log.follow();
     let aof = &server.aof;
     *aof.manifest.lock() = manifest;
     *aof.place.lock() = Some(place.clone());

@@ -133,7 +133,7 @@ impl Writer {
     /// A base of the log up to `offset` is durable: what was not written before it need not be any more.
     pub(super) fn skip_to(&mut self, server: &Server, offset: u64) {
         let at = self.next.iter().position(|next| next.from == offset);
-        let (Some(at), Ok(reader)) = (at, server.engine.log().reader(offset)) else { return };
+        let (Some(at), Ok(reader)) = (at, self.reader.another(offset)) else { return };
         self.pending = Bytes::new();
         self.reader = reader;
         self.next.drain(..at);
@@ -179,7 +179,11 @@ impl Writer {
                     continue;
                 }
                 // The log's pieces end between commands, and so do the offsets of cuts.
-                self.pending = self.reader.read(until.map_or(usize::MAX, |n| n as usize));
+                self.pending = match self.reader.read(until.map_or(usize::MAX, |n| n as usize)) {
+                    Ok(bytes) => bytes,
+                    // Only under `move_log`, which ends this writer.
+                    Err(_) => return Ok(()),
+                };
                 if self.pending.is_empty() {
                     return Ok(());
                 }

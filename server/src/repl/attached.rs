@@ -46,11 +46,12 @@ pub(crate) async fn serve_replica(
     conn.client.set_kind(kind::REPLICA, true);
     let (to, mut from) = mpsc::unbounded_channel();
     let mut reader = None;
+    let mut answer = None;
     let full = match attach {
-        Attach::Continue { reply, reader: r } => {
-            write_all(stream, &reply).await?;
+        Attach::Continue { reply, reader: r, replid } => {
             peer.continued(r.offset(), now);
             reader = Some(r);
+            answer = Some((reply, replid));
             false
         }
         Attach::Full => true,
@@ -67,6 +68,14 @@ pub(crate) async fn serve_replica(
     let filter = peer.filter;
     {
         let mut replicas = server.repl.replicas.lock();
+        // Who ends a history disconnects the replicas that are in the map: this one is to be among them, or to know.
+        if answer.as_ref().is_some_and(|(_, replid)| *replid != super::replid(&server)) {
+            crate::log!(
+                Notice,
+                "The history replica {name} wanted to go on with has ended; it is to ask again"
+            );
+            return Ok(());
+        }
         let client = conn.client.clone();
         let replica = Replica { peer, client, stream: stream.clone(), name, ip, start: to, sync: None };
         replicas.map.insert(id, replica);
@@ -76,6 +85,9 @@ pub(crate) async fn serve_replica(
         {
             join_staging(&server, &mut replicas, batch, id);
         }
+    }
+    if let Some((reply, _)) = answer {
+        write_all(stream, &reply).await?;
     }
     if full {
         kick(&server);
@@ -141,7 +153,11 @@ fn push(
         if pending.is_empty() {
             // Nothing reaches a replica that this server could still lose while it promises not to (`always`).
             let most = server.aof.sendable(server.engine.log()).saturating_sub(reader.offset());
-            *pending = reader.read(STREAM_CHUNK.min(most as usize));
+            *pending = reader.read(STREAM_CHUNK.min(most as usize)).map_err(|e| {
+                // A full sync of our own replaced the data and its history.
+                crate::log!(Notice, "A replica is disconnected, it is to ask again: {e}");
+                std::io::Error::other(e)
+            })?;
             if pending.is_empty() {
                 return Ok(false);
             }

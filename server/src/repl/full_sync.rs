@@ -35,9 +35,8 @@ const CUT_RETRY: Duration = Duration::from_millis(5);
 /// A disk-staged sync whose file is being written.
 pub(super) struct Staging {
     batch: u64,
-    /// The cut's offset, and a reader that keeps the log from there.
-    offset: u64,
-    _keep: LogReader,
+    /// Keeps the log from the cut's offset on, where it stands.
+    keep: LogReader,
     /// Who joined.
     guests: Vec<u64>,
     control: Arc<SyncControl>,
@@ -83,12 +82,11 @@ pub(crate) fn kick(server: &Arc<Server>) {
 }
 
 /// Waits for the one cut there may be, before all others who do, then begins it.
-fn begin_cut(server: &Server) -> Cut {
+fn begin_cut(server: &Server) -> (Cut, LogReader) {
     let _urgent = snapshot::urgent(server);
-    server.engine.log().activate();
     loop {
-        match server.engine.begin_cut() {
-            Ok(cut) => return cut,
+        match server.engine.begin_cut_with_log() {
+            Ok(begun) => return begun,
             Err(_) => std::thread::sleep(CUT_RETRY),
         }
     }
@@ -115,15 +113,12 @@ fn run(server: &Arc<Server>, batch: Batch) {
     if batch.transport == Transport::Disk {
         return run_staged(server, batch, control, figures);
     }
-    let cut = begin_cut(server);
+    let (cut, base) = begin_cut(server);
     let offset = cut.offset();
     say_begun("replicas sockets", offset);
     figures.log_offset.store(offset, Ordering::Release);
     let taking = Some(Taking::begin(server));
     let mut sync = Sync { server, batch: &batch, control, figures, taking };
-    let Ok(base) = server.engine.log().reader(offset) else {
-        return lost_the_log(server, offset, &batch.replicas);
-    };
     let peers = sync.announce_all(offset, false);
     if peers.is_empty() && server.config.load().save.0.is_empty() {
         return;
@@ -139,17 +134,8 @@ fn say_begun(target: &str, offset: u64) {
     );
 }
 
-fn lost_the_log(server: &Server, offset: u64, replicas: &[u64]) {
-    crate::log!(
-        Warning,
-        "The log moved past the cut at {offset} before it was opened; the full sync is dropped"
-    );
-    drop_all(server, replicas);
-}
-
 /// The same by way of the RDB file, which may be another's: a BGSAVE that is under way, or is due as well.
 fn run_staged(server: &Arc<Server>, mut batch: Batch, control: Arc<SyncControl>, figures: Arc<CutFigures>) {
-    server.engine.log().activate();
     let taking = Some(Taking::begin(server));
     let stop = control.clone();
     let party = Party {
@@ -162,19 +148,20 @@ fn run_staged(server: &Arc<Server>, mut batch: Batch, control: Arc<SyncControl>,
     let saved = ticket.wait(|b| {
         say_begun("disk", b.offset);
         figures.log_offset.store(b.offset, Ordering::Release);
-        let Some(base) = b.log else {
-            control.stop();
-            return lost_the_log(server, b.offset, &batch.replicas);
+        let kept = b.log.and_then(|base| Some((base.another(b.offset).ok()?, base)));
+        let Some((keep, base)) = kept else {
+            // Our own history ended in between: those who follow it are disconnected.
+            crate::log!(Warning, "The log from the cut at {} is gone; the full sync is dropped", b.offset);
+            return control.stop();
         };
         {
             // From here on `join_staging` has a snapshot to name; those who came before it become members.
             let mut replicas = server.repl.replicas.lock();
-            let early: Vec<_> = replicas.early.drain(..).filter(|e| e.0 == batch.id).map(|e| e.1).collect();
+            let early = take_early(&mut replicas, batch.id);
             batch.replicas.extend(early);
-            replicas.staging = server.engine.log().reader(b.offset).ok().map(|keep| Staging {
+            replicas.staging = Some(Staging {
                 batch: batch.id,
-                offset: b.offset,
-                _keep: keep,
+                keep,
                 guests: Vec::new(),
                 control: control.clone(),
                 figures: figures.clone(),
@@ -188,7 +175,10 @@ fn run_staged(server: &Arc<Server>, mut batch: Batch, control: Arc<SyncControl>,
         }
         begun = Some((b.changes, base, peers));
     });
-    let Some((changes, base, peers)) = begun else { return };
+    let Some((changes, base, peers)) = begun else {
+        // Nobody was told of a snapshot: they ask again.
+        return drop_all(server, &batch.replicas);
+    };
     let mut sync = Sync { server, batch: &batch, control, figures, taking };
     let report = sync.send_staged(saved, began, changes, &base, peers);
     sync.summarize(report);
@@ -262,6 +252,12 @@ fn announce(
     Ok(peer)
 }
 
+/// Those who asked to join a batch before it had a cut.
+fn take_early(replicas: &mut Replicas, batch: u64) -> Vec<u64> {
+    let of_batch = |e: &mut (u64, u64)| e.0 == batch;
+    replicas.early.extract_if(.., of_batch).map(|(_, id)| id).collect()
+}
+
 fn drop_all(server: &Server, ids: &[u64]) {
     let replicas = server.repl.replicas.lock();
     for r in ids.iter().filter_map(|id| replicas.map.get(id)) {
@@ -276,7 +272,7 @@ pub(super) fn join_staging(server: &Server, replicas: &mut Replicas, batch: u64,
         return;
     };
     staging.guests.push(id);
-    let line = fullresync_line(&replid(server), staging.offset);
+    let line = fullresync_line(&replid(server), staging.keep.offset());
     if let Some(r) = replicas.map.get_mut(&id) {
         crate::log!(Notice, "Waiting for end of BGSAVE for SYNC: replica {} joins it", r.name);
         if let Err(e) = announce(r, &line, true, &staging.control, &staging.figures) {
@@ -286,12 +282,14 @@ pub(super) fn join_staging(server: &Server, replicas: &mut Replicas, batch: u64,
     }
 }
 
-/// Nobody joins this batch any more. Returns who did; where the sync failed before its file was complete they are
-/// nobody's, and closed.
+/// Nobody joins this batch any more. Returns who did; where the sync failed before its file was complete, or before it
+/// had begun, they are nobody's, and closed.
 fn take_guests(server: &Server, batch: u64) -> Vec<u64> {
     let mut replicas = server.repl.replicas.lock();
     replicas.schedule.cut_taken(batch);
-    replicas.staging.take_if(|s| s.batch == batch).map(|s| s.guests).unwrap_or_default()
+    let mut guests = take_early(&mut replicas, batch);
+    guests.extend(replicas.staging.take_if(|s| s.batch == batch).into_iter().flat_map(|s| s.guests));
+    guests
 }
 
 /// The end of a batch, however it went.
@@ -392,7 +390,7 @@ impl Sync<'_> {
             ReplCompression::Lz4 => Compression::Lz4,
         };
         let offset = cut.offset();
-        let log = server.engine.log().clone();
+        let (log, epoch) = (server.engine.log().clone(), base.epoch());
         let (control, figures) = (self.control.clone(), self.figures.clone());
         // Sources are boxed so that one sender call serves both payloads; the log reader that keeps what the stream
         // will need lives in the source (framed) or here (plain), until the last replica has started.
@@ -403,7 +401,7 @@ impl Sync<'_> {
             (Box::new(EofPayload::new(RdbSource::new(cut, encoder, pool, figures.clone()))), Some(base))
         };
         let mut source = Paced::new(source, server, figures.clone());
-        let reader = || log.reader(figures.log_offset.load(Ordering::Acquire)).ok();
+        let reader = || log.reader_in(epoch, figures.log_offset.load(Ordering::Acquire)).ok();
         let mut events = |event| self.on_event(event, reader);
         let report = if batch.transport == Transport::IoUring {
             match Uring::new() {
@@ -479,8 +477,7 @@ impl Sync<'_> {
                 }
             }
         }
-        let log = server.engine.log().clone();
-        let reader = || log.reader(offset).ok();
+        let reader = || base.another(offset).ok();
         let control = self.control.clone();
         let report = disk::send(&staged, peers, config.repl_timeout * 1000, &control, &mut |event| {
             self.on_event(event, reader);

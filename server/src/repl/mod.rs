@@ -118,6 +118,7 @@ pub(crate) fn restore(server: &Server, report: &LoadReport, replica: bool) {
     let log = server.engine.log();
     let replid = report.replication_id.as_ref().and_then(|id| ReplId::parse(id.as_bytes()));
     let (Some(replid), Some(offset)) = (replid, report.replication_offset) else {
+        // Nobody follows yet.
         log.deactivate();
         log.reset(0);
         return;

@@ -13,6 +13,7 @@ use sluice_transport::fullsync::cut::CutFigures;
 use sluice_transport::primary::psync::PsyncDecision;
 use sluice_transport::primary::schedule::{Schedule, SyncPolicy, TransportChoice};
 use sluice_transport::primary::{PING_RECORD, PeerState, PingTimer, ReplicaPeer, good_replicas};
+use sluice_transport::replid::ReplId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -65,8 +66,8 @@ impl Replicas {
 
 /// How a connection becomes a replica's.
 pub(crate) enum Attach {
-    /// Partial resync: this reply, then the stream.
-    Continue { reply: Vec<u8>, reader: LogReader },
+    /// Partial resync: this reply, then the stream, while the history is still the one the reply is of.
+    Continue { reply: Vec<u8>, reader: LogReader, replid: ReplId },
     /// A full sync.
     Full,
     /// Full sync for a peer that sent SYNC.
@@ -207,17 +208,19 @@ pub(crate) fn psync(conn: &mut Conn, replid_arg: &[u8], offset_arg: &[u8]) -> Re
     };
     crate::log!(Notice, "Replica {name} asks for synchronization");
     let log = server.engine.log();
-    let held = log.is_active().then(|| log.backlog_start()..log.end());
+    // The log first: what the state says of its history is then no older than what the reader is of.
+    let (epoch, held) = log.held().unzip();
     let state = server.repl.state.lock().clone();
     let capa = conn.peer.as_ref().map(|p| p.capa).unwrap_or_default();
     match sluice_transport::primary::psync::decide(&state, held, &request, capa, &name) {
-        PsyncDecision::Continue { from, reply, log: line } => match log.reader(from) {
-            Ok(reader) => {
+        PsyncDecision::Continue { from, reply, log: line } => match epoch.map(|e| log.reader_in(e, from)) {
+            Some(Ok(reader)) => {
                 crate::log!(Notice, "{line}");
                 server.stats.sync_partial_ok.bump();
-                return Ok(Attach::Continue { reply, reader });
+                return Ok(Attach::Continue { reply, reader, replid: state.replid() });
             }
-            Err(e) => crate::log!(Notice, "Unable to partial resync with replica {name}: {e}"),
+            None => {}
+            Some(Err(e)) => crate::log!(Notice, "Unable to partial resync with replica {name}: {e}"),
         },
         PsyncDecision::Full { log: line } => crate::log!(Notice, "{line}"),
     }
@@ -272,7 +275,8 @@ pub(crate) fn cron(server: &Arc<Server>) {
 }
 
 /// Frees the backlog after `repl-backlog-ttl` seconds without replicas. The history ends with it: from here on writes
-/// are not recorded, so nobody may resume from before.
+/// are not recorded, so nobody may resume from before. Both happen at one moment, at which no command is under way and no
+/// cut begins: a cut, and who follows from it, is of the history before or of the one after.
 fn free_backlog(server: &Server, config: &Config, now: u64) {
     let log = server.engine.log();
     let ttl = config.repl_backlog_ttl;
@@ -281,12 +285,17 @@ fn free_backlog(server: &Server, config: &Config, now: u64) {
     if ttl == 0 || !replicas.map.is_empty() || !over || !log.is_active() {
         return;
     }
-    if log.followed() {
-        // Others than replicas read it (an append-only file): it stays, and so do its offsets.
+    let freed = server.engine.exclusive(0, &mut Vec::new(), |_| {
+        // Others than replicas may follow (an append-only file): it stays then, and so do its offsets.
+        let freed = log.deactivate();
+        if freed {
+            server.repl.state.lock().new_history();
+        }
+        freed
+    });
+    drop(replicas);
+    if !freed {
         return;
     }
-    server.repl.state.lock().new_history();
-    log.deactivate();
-    drop(replicas);
     crate::log!(Notice, "Replication backlog freed after {ttl} seconds without connected replicas.");
 }

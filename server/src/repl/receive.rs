@@ -55,9 +55,11 @@ impl Attempt<'_> {
         let Some(offset) = self.ended else { return Err("The full sync ended without its end".into()) };
         let engine = &self.server.engine;
         // Loaded: from here on our log is the primary's, from this offset.
-        engine.log().reset(offset);
-        engine.log().set_selected(self.session.db);
-        engine.log().activate();
+        crate::aof::move_log(self.server, || {
+            engine.log().reset(offset);
+            engine.log().set_selected(self.session.db);
+            engine.log().activate();
+        });
         self.server.repl.state.lock().full_sync_done(self.replid);
         self.applied = offset;
         self.session = primary_session(engine);

@@ -87,7 +87,7 @@ pub(super) fn commands(input: &[u8]) -> bool {
     session.from_primary = true;
     let mut bytes = Vec::new();
     loop {
-        let chunk = log.read(1 << 20);
+        let chunk = log.read(1 << 20).expect("nothing ends it");
         if chunk.is_empty() {
             break;
         }

@@ -134,7 +134,7 @@ impl CutLog for FramedSource {
     fn read_log(&mut self, until: u64) -> Result<Bytes, CutError> {
         let wanted = until.saturating_sub(self.reader.offset());
         let max = usize::try_from(wanted).unwrap_or(LOG_READ_BYTES).min(LOG_READ_BYTES);
-        let bytes = self.reader.read(max);
+        let bytes = self.reader.read(max).map_err(|_| CutError::LogGone(self.reader.offset()))?;
         self.encoding.figures.log_offset.store(self.reader.offset(), Ordering::Release);
         Ok(bytes)
     }
