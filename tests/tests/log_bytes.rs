@@ -1,7 +1,11 @@
 //! Bytes that enter the log, and so the files and the replicas: whatever a client or a primary sends, they are commands as the
 //! strictest reader expects them.
 
+use sluice_engine::resp::{Parsed, parse};
 use sluice_tests::client::request;
+use sluice_tests::data::{Random, contents};
+use sluice_tests::fuzz::logged::reshape;
+use sluice_tests::fuzz::seeds;
 use sluice_tests::peers::{Asked, FakePrimary};
 use sluice_tests::{Client, Program, Reply, Server, Start, peers_here};
 use std::process::Command;
@@ -157,5 +161,106 @@ fn what_no_log_can_hold_ends_the_link_to_a_primary_and_keeps_the_files() {
         let folder = replica.dir().clone();
         replica.kill();
         loads_everywhere(&folder, 1);
+    }
+}
+
+/// Whether a fuzzed request may reach a server: only what changes data, and no numbers that take its memory.
+fn harmless(args: &[Vec<u8>]) -> bool {
+    const WORDS: &str = "append bitop copy decr del discard exec get getdel getset hdel hincrby hincrbyfloat hmset hset incr \
+incrby incrbyfloat linsert lmove lpop lpush lrem lset ltrim mset msetnx multi persist pexpireat pfadd pfmerge rename rpop rpush \
+sadd select set setbit setnx setrange sinterstore smove sort spop srem sunionstore unlink watch zadd zincrby zinterstore \
+zpopmax zpopmin zrangestore zrem zunionstore";
+    let known = |name: &[u8]| WORDS.split(' ').any(|word| name.eq_ignore_ascii_case(word.as_bytes()));
+    let small = |arg: &[u8]| {
+        std::str::from_utf8(arg)
+            .ok()
+            .and_then(|n| n.parse::<i64>().ok())
+            .is_none_or(|n| n.unsigned_abs() < 100_000 || arg.len() == 13 && n > 0)
+    };
+    // Nothing that expires while the files are compared.
+    let soon = |arg: &[u8]| arg.eq_ignore_ascii_case(b"EX") || arg.eq_ignore_ascii_case(b"PX");
+    let fine = |arg: &Vec<u8>| small(arg) && !soon(arg);
+    args.is_empty() || (known(&args[0]) && args.iter().all(fine))
+}
+
+/// Inputs of the fuzz target `logged` as bytes for a server: up to where something is refused as no request.
+fn fuzzed(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
+    let program: Vec<u8> = random.noise(4 * 6);
+    let seed: &Vec<u8> = random.one_of(seeds);
+    let bytes = reshape(seed, &program);
+    let mut end = 0;
+    loop {
+        let (args, used) = match parse(&bytes[end..], 1 << 20, true) {
+            Parsed::Command { args, used, .. } => (args.iter().map(|a| a.to_vec()).collect(), used),
+            Parsed::Quoted { args, used } => (args, used),
+            Parsed::Incomplete(_) | Parsed::Invalid(_) => return bytes[..end].to_vec(),
+        };
+        if !harmless(&args) {
+            return bytes[..end].to_vec();
+        }
+        end += used;
+    }
+}
+
+/// The same as the fuzz target `logged` with real processes: what clients left behind loads from each kind of file, after
+/// SIGKILL, here and in redis-server, as the same data.
+#[test]
+fn what_fuzzed_clients_leave_loads_from_each_kind_of_file_here_and_in_redis() {
+    let seeds = seeds::commands();
+    for (round, preamble) in [(1, "yes"), (2, "no")] {
+        let mut random = Random(round);
+        let options = format!("{ON} --aof-use-rdb-preamble {preamble} --save ''");
+        let ours = Server::sluice(&options);
+        let replica = Server::sluice(&options);
+        replica.follow(&ours);
+        replica.link_up();
+        for n in 0..60 {
+            let mut c = ours.client();
+            // A transaction left open takes the end mark, and is given up.
+            let bytes = [&fuzzed(&mut random, &seeds)[..], b"*1\r\n$7\r\nDISCARD\r\n"].concat();
+            for piece in bytes.chunks(1 + (n * 37) % 400) {
+                c.send(piece).unwrap();
+            }
+            send(&mut c, b"");
+            if n == 30 {
+                ours.say("BGREWRITEAOF");
+                ours.logged("Background AOF rewrite finished successfully");
+            }
+        }
+        ours.say("SELECT 0");
+        ours.say("SET after 1");
+        replica.same_as(&ours);
+        let expected = contents(&mut ours.client());
+        assert!(expected.len() > 10);
+        let check = |server: &Server, what: &str| {
+            let found = contents(&mut server.client());
+            for (key, value) in &expected {
+                let name = format!("{what}: db {} key {}", key.0, key.1.escape_ascii());
+                assert_eq!(found.get(key), Some(value), "{name}");
+            }
+            assert_eq!(found.len(), expected.len(), "{what}");
+        };
+        ours.say("SAVE");
+        let folders = [ours.dir().clone(), replica.dir().clone()];
+        ours.kill();
+        replica.kill();
+        for folder in &folders {
+            for program in [Program::Sluice, Program::Redis] {
+                if program == Program::Redis && !peers_here(&["redis-server"]) {
+                    continue;
+                }
+                let server = Start::new(program, &options).dir(folder).up();
+                check(&server, &format!("{program:?}, append-only file, preamble {preamble}"));
+                server.kill();
+            }
+        }
+        for program in [Program::Sluice, Program::Redis] {
+            if program == Program::Redis && !peers_here(&["redis-server"]) {
+                continue;
+            }
+            let server = Start::new(program, "").dir(&folders[0]).up();
+            check(&server, &format!("{program:?}, RDB file"));
+            server.kill();
+        }
     }
 }

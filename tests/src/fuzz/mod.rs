@@ -7,6 +7,7 @@
 
 mod encodings;
 mod files;
+pub mod logged;
 pub mod mutate;
 pub mod seeds;
 mod streams;
@@ -36,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "zipmap", run: encodings::zipmap, seeds: seeds::zipmap },
     Target { name: "resp", run: streams::resp, seeds: seeds::resp },
     Target { name: "commands", run: streams::commands, seeds: seeds::commands },
+    Target { name: "logged", run: logged::logged, seeds: seeds::logged },
     Target { name: "frames", run: streams::frames, seeds: seeds::frames },
     Target { name: "link", run: streams::link, seeds: seeds::link },
 ];

@@ -309,6 +309,19 @@ pub fn commands() -> Vec<Vec<u8>> {
     all
 }
 
+/// Requests behind a program that damages them; see [`super::logged`].
+pub fn logged() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for (n, requests) in commands().into_iter().enumerate() {
+        let n = n as u8;
+        all.push([&[255, n * 11, 0][..], &requests].concat());
+        all.push(
+            [&[n, n * 11 + 1, 2, n, n * 3, 7 + n % 5, n * 5, n / 2, n, n, n * 13][..], &requests].concat(),
+        );
+    }
+    all
+}
+
 /// Framed streams, behind a byte that splits them.
 pub fn frames() -> Vec<Vec<u8>> {
     vec![
