@@ -238,7 +238,7 @@ fn too_large(arg: &[u8]) -> bool {
 fn read_all(log: &mut LogReader) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
-        let piece = log.read(1 << 20);
+        let piece = log.read(1 << 20).expect("the log is kept");
         if piece.is_empty() {
             return bytes;
         }
