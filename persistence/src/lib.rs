@@ -38,5 +38,5 @@ mod save;
 pub mod storage;
 
 pub use error::Error;
-pub use load::{LoadControl, LoadOptions, LoadStats, load, load_with};
+pub use load::{LoadControl, LoadOptions, LoadStats, load, load_with, survey};
 pub use save::{SaveOptions, SaveStats, save, save_cut};

@@ -7,7 +7,7 @@ use crate::storage::Storage;
 use sluice_engine::load::Loader;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A load as others see it while it runs, and what they may tell it.
@@ -20,9 +20,18 @@ pub struct LoadControl {
     /// `key-load-delay`, for tests: microseconds to wait for each key, or, negative, one microsecond for about one of so
     /// many keys. With it keys are read one by one.
     pub key_delay: AtomicI64,
+    /// Ends the load, with an error.
+    pub stop: AtomicBool,
 }
 
 impl LoadControl {
+    fn go_on(&self, offset: u64) -> Result<(), RdbError> {
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(RdbError::Io { offset, source: std::io::Error::other("stopped on request") }),
+            false => Ok(()),
+        }
+    }
+
     /// Waits as `key_delay` says after the key at `turn`.
     fn pause(&self, delay: i64, turn: u64) {
         let micros = match u64::try_from(delay) {
@@ -99,6 +108,7 @@ pub fn load_with(
         crate::rdb::with_workers(workers, loader, options.drop_expired_before, Some(file.bytes()), |crew| {
             crew.within(file.len());
             for turn in 0.. {
+                control.go_on(decoder.offset())?;
                 let delay = control.key_delay.load(Ordering::Relaxed);
                 let step = if delay == 0 { crew.step(&mut decoder)? } else { crew.step_alone(&mut decoder)? };
                 control.bytes.store(decoder.offset(), Ordering::Relaxed);
@@ -126,4 +136,30 @@ pub fn load_with(
         file_bytes: file.len(),
         elapsed: started.elapsed(),
     })
+}
+
+/// Reads an RDB file to its end without loading it: whether it is one, of a version and with types of value this server
+/// holds, whole, for `databases` databases at most, and, with `checksum`, what was written. The inside of a small value is passed over, so a load may still find
+/// damage there. Far cheaper than a load: for whoever gives something up for the file.
+pub fn survey(
+    storage: &dyn Storage,
+    path: &Path,
+    checksum: bool,
+    databases: u32,
+    control: &LoadControl,
+) -> Result<(), Error> {
+    let file = storage.open(path).map_err(Error::io("opening", path))?;
+    let mut decoder = RdbDecoder::with_checksum(FileSource::new(&*file), checksum);
+    let mut read = || loop {
+        control.go_on(decoder.offset())?;
+        match crate::rdb::pass_over(&mut decoder, databases)? {
+            Step::More => {}
+            Step::Done => return Ok(()),
+            Step::Starved => {
+                let offset = decoder.offset();
+                return Err(RdbError::Truncated { offset, end: offset, needed: 1 });
+            }
+        }
+    };
+    read().map_err(|source| Error::Rdb { path: path.to_path_buf(), source })
 }

@@ -62,7 +62,27 @@ enum State {
 pub(super) struct Place {
     pub(super) offset: u64,
     version: u32,
-    db: u32,
+    pub(super) db: u32,
+}
+
+/// Bytes an RDB begins with that say what it is.
+pub const HEADER_LEN: usize = 9;
+
+/// The version an RDB stream states in its first bytes, if it is one that this server reads.
+pub fn version_of(head: &[u8; HEADER_LEN]) -> Result<u32, RdbError> {
+    let corrupt = |reason: &'static str| RdbError::Corrupt { offset: 0, reason: reason.into() };
+    let (magic, digits) = head.split_at(MAGIC.len());
+    if magic != MAGIC {
+        return Err(corrupt("this is not an RDB: it does not begin with REDIS"));
+    }
+    let version = std::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
+    let version = version.and_then(|digits| digits.parse().ok()).filter(|version| *version > 0);
+    let version = version.ok_or_else(|| corrupt("the version is not a number"))?;
+    if version > VERSION_NEWEST {
+        let what = format!("RDB version {version}; this server reads 1 to {VERSION_NEWEST}");
+        return Err(RdbError::Unsupported { offset: 5, what });
+    }
+    Ok(version)
 }
 
 impl<'a> RdbDecoder<&'a [u8]> {
@@ -162,20 +182,21 @@ impl<S: Source> RdbDecoder<S> {
     }
 
     fn header(&mut self) -> Result<(), RdbError> {
-        let head: [u8; 9] = self.input.array()?;
-        let corrupt = |reason: String| RdbError::Corrupt { offset: 0, reason: reason.into() };
-        let (magic, digits) = head.split_at(MAGIC.len());
-        if magic != MAGIC {
-            return Err(corrupt("this is not an RDB: it does not begin with REDIS".into()));
-        }
-        let version = std::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
-        let version = version.and_then(|digits| digits.parse().ok()).filter(|version| *version > 0);
-        self.version = version.ok_or_else(|| corrupt("the version is not a number".into()))?;
-        if self.version > VERSION_NEWEST {
-            let what = format!("RDB version {}; this server reads 1 to {VERSION_NEWEST}", self.version);
-            return Err(RdbError::Unsupported { offset: 5, what });
-        }
+        self.version = version_of(&self.input.array()?)?;
         Ok(())
+    }
+
+    /// Reads the header, which says whether this server reads the rest at all; false where the source has no bytes now.
+    /// The first step would read it, too.
+    pub fn header_comes(&mut self) -> Result<bool, RdbError> {
+        if matches!(self.state, State::Header) {
+            if !self.input.has_next()? {
+                return Ok(false);
+            }
+            self.header()?;
+            self.state = State::Items;
+        }
+        Ok(true)
     }
 
     /// Reads items until one is a key or the end.

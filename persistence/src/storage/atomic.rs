@@ -54,6 +54,11 @@ impl AtomicFile {
         self.writer().position()
     }
 
+    /// Where the bytes are until then: to be looked at before the file takes the place of another.
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
     /// Makes the file durable and gives it its name. An error after the rename (of the folder's sync) leaves
     /// the new file in place, though it might not survive a crash; any other leaves the old one.
     pub fn commit(mut self) -> io::Result<()> {
