@@ -362,8 +362,11 @@ fn serve(mut config: Config) -> Result<(), String> {
             };
             outcome.unwrap_or_else(|_| Err("the loading thread panicked".into()))?;
             crate::aof::begin_service(&owner)?;
-            owner.set_gate(gate::LOADING, false);
             let primary = owner.config.load().replicaof.0.clone();
+            if primary.is_some() {
+                repl::start_as_replica(&owner);
+            }
+            owner.set_gate(gate::LOADING, false);
             if let Some((host, port)) = primary {
                 if owner.repl.state.lock().role() == Role::Primary {
                     // Nothing to resume: no file said which history its data is of.

@@ -2,7 +2,8 @@
 
 use crate::client::{Client, Reply};
 use crate::wait::until;
-use std::net::TcpListener;
+use socket2::{Domain, Socket, Type};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 /// A listener that pretends to be a primary.
 pub struct FakePrimary {
@@ -57,6 +58,12 @@ impl FakePrimary {
     /// connection. None when the replica gave up first.
     #[track_caller]
     pub fn handshake(&self, stop: Asked) -> Option<Client> {
+        Some(self.asked(stop)?.0)
+    }
+
+    /// The same, with the words that were not answered.
+    #[track_caller]
+    pub fn asked(&self, stop: Asked) -> Option<(Client, Vec<String>)> {
         let mut replica = self.accept();
         loop {
             let request = replica.reply().ok()?;
@@ -70,11 +77,53 @@ impl FakePrimary {
                 other => panic!("{other} in a handshake"),
             };
             if asked >= stop {
-                return Some(replica);
+                return Some((replica, words));
             }
             let answer: &[u8] = if asked == Asked::Ping { b"+PONG\r\n" } else { b"+OK\r\n" };
             replica.send(answer).ok()?;
         }
+    }
+}
+
+/// A port that swallows connection attempts, as the address of a dead machine does: its queue is full.
+pub struct Hole {
+    _listener: Socket,
+    _queued: Vec<Socket>,
+    /// Where it is.
+    pub port: u16,
+}
+
+impl Default for Hole {
+    fn default() -> Self {
+        Hole::new()
+    }
+}
+
+impl Hole {
+    /// One on a free port.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel keeps taking connections.
+    pub fn new() -> Hole {
+        let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let listener = socket();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+        listener.listen(0).expect("it listens");
+        let address = listener.local_addr().expect("it is bound");
+        let queued = (0..4).map(|_| {
+            let s = socket();
+            s.set_nonblocking(true).expect("a socket need not block");
+            let _ = s.connect(&address);
+            s
+        });
+        let queued = queued.collect();
+        let port = address.as_socket().expect("an address of IP").port();
+        until("the queue is full", || {
+            let wait = std::time::Duration::from_millis(200);
+            TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), wait).is_err().then_some(())
+        });
+        Hole { _listener: listener, _queued: queued, port }
     }
 }
 

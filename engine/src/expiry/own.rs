@@ -62,6 +62,18 @@ impl Expiries {
 }
 
 impl Engine {
+    /// Forgets which keys were written here: they went with the data, or this server decides about all keys from now on.
+    pub fn forget_own_expiries(&self) {
+        let mut keys = self.inner.own_expiries.keys.lock();
+        keys.clear();
+        self.inner.own_expiries.any.store(false, Ordering::Release);
+    }
+
+    /// Keys with an expiry that clients wrote to this replica.
+    pub fn own_expiries(&self) -> usize {
+        self.inner.own_expiries.keys.lock().len()
+    }
+
     /// On a replica: removes expired keys that were written here, for at most `budget`; returns how many.
     pub fn expire_own(&self, budget: Duration) -> usize {
         let own = &self.inner.own_expiries;

@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use sluice_transport::primary::schedule::Format;
-use sluice_transport::state::Role;
 
 use super::info::{
     AofInfo, PersistenceInfo, PrimaryLink, ReplicaLine, ReplicationInfo, Sources, SyncReport, Transfer,
@@ -14,7 +13,7 @@ use crate::state::{Server, unix_seconds};
 impl Server {
     /// Whether this server follows a primary.
     pub(crate) fn is_replica(&self) -> bool {
-        matches!(self.repl.state.lock().role(), Role::Replica { .. })
+        self.repl.roles.is_replica()
     }
 
     /// What INFO reports from, as of now.
@@ -113,6 +112,7 @@ impl Server {
                 offset: end as i64,
                 read_offset: (shared.read_offset.load(Relaxed) as i64).max(end as i64),
                 down_since: seconds(down),
+                failures: shared.failures(now),
             }
         });
         let replicas = crate::repl::primary::views(self)

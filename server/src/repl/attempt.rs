@@ -2,9 +2,13 @@
 //!
 //! The protocol is [`ReplicaLink`]'s; here bytes are moved and actions carried out. The thread owns the socket, with a
 //! short read time-out so that it notices time and orders. What a full sync brings is loaded by [`super::receive`].
+//!
+//! The stream is believed command by command, each an array of bulk strings: anything else says that the two sides do not
+//! mean the same offset by the same byte. Then the link ends, and with it the claim to a place in the primary's history.
 
-use super::link::{CONNECTED, HANDSHAKE, LinkShared, READ_WAIT, SYNC, gates};
+use super::link::{CONNECTED, HANDSHAKE, LinkShared, READ_WAIT, SYNC};
 use super::prefetch::{Ahead, Prefetch};
+use super::role::{Turn, link_gate};
 use crate::client::registry::Client;
 use crate::config::os_reason;
 use crate::state::Server;
@@ -25,6 +29,36 @@ pub(super) const READ_BYTES: usize = 256 << 10;
 const MAX_INBOX: usize = 8 << 30;
 /// Bytes of a bad command that the log shows.
 const SHOWN_BYTES: usize = 64;
+
+/// Why a connection to the primary ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Network, time, orders: the next may do better.
+    Link(String),
+    /// What came cannot be used, and the next will most likely bring the same.
+    Content(String),
+}
+
+impl From<String> for Ended {
+    fn from(reason: String) -> Ended {
+        Ended::Link(reason)
+    }
+}
+
+impl Ended {
+    /// What is said of it, after `change`.
+    pub(super) fn map(self, change: impl FnOnce(String) -> String) -> Ended {
+        match self {
+            Ended::Link(reason) => Ended::Link(change(reason)),
+            Ended::Content(reason) => Ended::Content(change(reason)),
+        }
+    }
+
+    /// Another link is there, or none is wanted.
+    pub(super) fn superseded() -> Ended {
+        Ended::Link("Replication link stopped".into())
+    }
+}
 
 /// What the link came to, with its bytes moved to where they are used.
 pub(super) enum Event {
@@ -73,17 +107,20 @@ pub(super) struct Attempt<'a> {
     pub(super) logged: bool,
     /// The session has the database the new stream begins in.
     pub(super) stream_begun: bool,
-    pub(super) failed: Option<String>,
+    pub(super) failed: Option<Ended>,
     pub(super) applied: u64,
 }
 
 impl<'a> Attempt<'a> {
+    /// None where the link was superseded.
     pub(super) fn new(
         server: &'a Arc<Server>,
         shared: &'a Arc<LinkShared>,
         stream: TcpStream,
         client: Arc<Client>,
-    ) -> Attempt<'a> {
+    ) -> Option<Attempt<'a>> {
+        // Place and history belong together.
+        let _turn = server.repl.roles.of_link(shared)?;
         let c = server.config.load();
         let text = |b: &[u8]| (!b.is_empty()).then(|| String::from_utf8_lossy(b).into_owned());
         let config = LinkConfig {
@@ -97,7 +134,7 @@ impl<'a> Attempt<'a> {
             failover: server.repl.failover.lock().is_in_progress(),
         };
         let resume = server.repl.state.lock().resume_point(server.engine.log().end());
-        Attempt {
+        Some(Attempt {
             server,
             shared,
             stream,
@@ -119,24 +156,32 @@ impl<'a> Attempt<'a> {
             stream_begun: false,
             failed: None,
             applied: server.engine.log().end(),
-        }
+        })
+    }
+
+    /// See [`super::role`].
+    pub(super) fn turn(&self) -> Result<Turn<'a>, Ended> {
+        self.server.repl.roles.of_link(self.shared).ok_or_else(Ended::superseded)
     }
 
     /// Follows the primary until the link ends.
-    pub(super) fn follow(mut self) -> Result<(), String> {
+    pub(super) fn follow(mut self) -> Result<(), Ended> {
         self.shared.phase.store(HANDSHAKE, Ordering::Release);
         self.link.connected(self.server.clock());
         loop {
             match self.event()? {
                 Event::FullSync(replid, offset) => {
+                    let turn = self.turn()?;
                     super::failover::succeeded(self.server);
                     // Our data is still what it was, for us and for our replicas, until the new is being loaded.
                     self.replid = replid;
                     self.shared.phase.store(SYNC, Ordering::Release);
                     self.shared.read_offset.store(offset.unwrap_or(0), Ordering::Relaxed);
+                    drop(turn);
                 }
                 Event::Begins(kind) => self.receive(kind)?,
                 Event::Continue(replid) => {
+                    let turn = self.turn()?;
                     super::failover::succeeded(self.server);
                     let end = self.server.engine.log().end();
                     self.server.engine.log().activate();
@@ -145,26 +190,27 @@ impl<'a> Attempt<'a> {
                         self.server.repl.disconnect_replicas();
                     }
                     self.link.applied(end);
-                    self.online();
+                    self.online(&turn);
                 }
                 Event::Stream => self.apply()?,
                 Event::Payload | Event::Log | Event::End(_) => {
-                    return Err("The primary sent payload outside of a full sync".into());
+                    return Err(Ended::Content("The primary sent payload outside of a full sync".into()));
                 }
                 Event::Quiet => {}
             }
         }
     }
 
-    pub(super) fn online(&mut self) {
+    pub(super) fn online(&mut self, turn: &Turn<'_>) {
+        self.shared.up_since.store(self.server.clock(), Ordering::Relaxed);
         self.shared.phase.store(CONNECTED, Ordering::Release);
         self.shared.down_since.store(0, Ordering::Relaxed);
         self.shared.read_offset.store(self.applied, Ordering::Relaxed);
-        gates(self.server, self.shared, true);
+        link_gate(self.server, turn, true);
     }
 
     /// The link's next event; reads from the socket where it needs to.
-    pub(super) fn event(&mut self) -> Result<Event, String> {
+    pub(super) fn event(&mut self) -> Result<Event, Ended> {
         loop {
             let now = self.server.clock();
             self.link.durable(self.server.aof.durable());
@@ -207,7 +253,10 @@ impl<'a> Attempt<'a> {
                             super::failover::abort(&server, "Failover target rejected psync request");
                         });
                     }
-                    return Err(reason);
+                    return Err(match self.shared.is_syncing() {
+                        true => Ended::Content(reason),
+                        false => Ended::Link(reason),
+                    });
                 }
             };
             self.at += before - input.len();
@@ -222,15 +271,15 @@ impl<'a> Attempt<'a> {
     }
 
     /// Reads once; false where nothing came in time.
-    fn read(&mut self) -> Result<bool, String> {
+    fn read(&mut self) -> Result<bool, Ended> {
         // DEBUG SLEEP stops the whole server, this thread included.
         drop(self.server.standstill.read());
         if self.shared.stopped() {
-            return Err("Replication link stopped".into());
+            return Err(Ended::superseded());
         }
         let now = self.server.clock();
         if let Some(Action::Abort { reason }) = self.link.tick(now) {
-            return Err(reason);
+            return Err(Ended::Link(reason));
         }
         self.flush()?;
         if self.at < self.end {
@@ -269,14 +318,14 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn disconnected(&mut self, why: &str) -> String {
+    fn disconnected(&mut self, why: &str) -> Ended {
         match self.link.disconnected(why) {
-            Action::Abort { reason } => reason,
-            _ => why.to_owned(),
+            Action::Abort { reason } => Ended::Link(reason),
+            _ => Ended::Link(why.to_owned()),
         }
     }
 
-    pub(super) fn flush(&mut self) -> Result<(), String> {
+    pub(super) fn flush(&mut self) -> Result<(), Ended> {
         if !self.link.output().is_empty() {
             let out = std::mem::take(self.link.output());
             if let Err(e) = self.stream.write_all(&out) {
@@ -289,8 +338,15 @@ impl<'a> Attempt<'a> {
     // ---- the stream ----
 
     /// Applies complete commands of the stream.
-    fn apply(&mut self) -> Result<(), String> {
-        self.run_commands(true)?;
+    fn apply(&mut self) -> Result<(), Ended> {
+        let turn = self.turn()?;
+        let result = self.run_commands(true);
+        if matches!(result, Err(Ended::Content(_))) {
+            // Where it went wrong is not known, only that it did: our data is a prefix of no history.
+            self.server.repl.state.lock().full_sync_began();
+        }
+        drop(turn);
+        result?;
         let shared = self.shared;
         crate::aof::wait_on_link(self.server, &|| shared.stopped());
         self.link.applied(self.applied);
@@ -298,26 +354,31 @@ impl<'a> Attempt<'a> {
     }
 
     /// Applies complete commands of a framed payload's log.
-    pub(super) fn apply_logged(&mut self) -> Result<(), String> {
+    pub(super) fn apply_logged(&mut self) -> Result<(), Ended> {
         self.run_commands(false)
     }
 
-    /// Runs the complete commands in the inbox and takes them out. With `relay`, the bytes become our log.
-    fn run_commands(&mut self, relay: bool) -> Result<(), String> {
+    /// Runs the complete commands in the inbox and takes them out. With `relay`, which takes a turn, the bytes become our
+    /// log. Who wants the role changed waits for the command under way.
+    fn run_commands(&mut self, relay: bool) -> Result<(), Ended> {
         let inbox = std::mem::take(&mut self.inbox);
         let mut at = 0;
         let (mut reply, mut rewritten) = (Vec::new(), Vec::new());
         self.session.now_ms = sluice_engine::now_ms();
+        let broken = |why: &str| Err(Ended::Content(format!("The primary's stream is broken: {why}")));
         let result = loop {
+            if self.shared.stopped() {
+                break Err(Ended::superseded());
+            }
             let rest = &inbox[at..];
             let (args, used, canonical) = match resume(rest, usize::MAX, true, &mut self.request) {
                 Parsed::Command { args, used, canonical } => (args, used, canonical),
                 Parsed::Incomplete(needed) if rest.len().max(needed) > MAX_INBOX => {
-                    break Err(format!("the primary's stream holds a command over {MAX_INBOX} bytes"));
+                    break broken(&format!("a command over {MAX_INBOX} bytes"));
                 }
                 Parsed::Incomplete(_) => break Ok(()),
-                Parsed::Quoted { .. } => break Err("the primary's stream holds an inline command".to_owned()),
-                Parsed::Invalid(why) => break Err(format!("the primary's stream is broken: {why}")),
+                Parsed::Quoted { .. } => break broken("an inline command"),
+                Parsed::Invalid(why) => break broken(&why),
             };
             at += used;
             if args.is_empty() && rest[0] != b'*' {
@@ -329,14 +390,16 @@ impl<'a> Attempt<'a> {
                 // Served, as Redis serves it, but our log and files are for stricter readers. Offsets must stay the primary's.
                 rewritten.clear();
                 encode_command(&mut rewritten, &args);
-                if args.is_empty() || rewritten.len() != used {
+                if args.is_empty() || raw[0] != b'*' || rewritten.len() != used {
                     let shown = raw[..used.min(SHOWN_BYTES)].escape_ascii();
-                    break Err(format!("the primary's stream holds what is no command of a log: {shown}"));
+                    break broken(&format!("it holds what is no command of a log: {shown}"));
                 }
                 raw = &rewritten;
             }
             reply.clear();
-            self.run_command(&args, relay.then_some(raw), &mut reply);
+            if let Err(ended) = self.run_command(&args, relay.then_some(raw), &mut reply) {
+                break Err(ended);
+            }
             if relay {
                 self.applied += used as u64;
             }
@@ -346,7 +409,7 @@ impl<'a> Attempt<'a> {
         result
     }
 
-    fn run_command(&mut self, args: &[&[u8]], raw: Option<&[u8]>, reply: &mut Vec<u8>) {
+    fn run_command(&mut self, args: &[&[u8]], raw: Option<&[u8]>, reply: &mut Vec<u8>) -> Result<(), Ended> {
         let engine = self.target.clone();
         let relay = |session: &mut Session| {
             if let Some(raw) = raw {
@@ -356,7 +419,8 @@ impl<'a> Attempt<'a> {
         let Some(row) = engine.lookup(args[0]) else {
             if args[0].eq_ignore_ascii_case(b"replconf") {
                 relay(&mut self.session);
-                return self.replconf(args);
+                self.replconf(args);
+                return Ok(());
             }
             relay(&mut self.session);
             let name = String::from_utf8_lossy(args[0]).into_owned();
@@ -364,7 +428,7 @@ impl<'a> Attempt<'a> {
                 Warning,
                 "== CRITICAL == This replica does not know the command '{name}' its primary sent; the data now differs"
             );
-            return;
+            return Ok(());
         };
         loop {
             let outcome =
@@ -372,14 +436,15 @@ impl<'a> Attempt<'a> {
                     cx.out.ok();
                 });
             match outcome {
-                Outcome::Done | Outcome::Blocked => return,
+                Outcome::Done | Outcome::Blocked => return Ok(()),
+                Outcome::Stalled if self.shared.stopped() => return Err(Ended::superseded()),
                 Outcome::Stalled => std::thread::sleep(Duration::from_millis(1)),
                 Outcome::External => {
                     relay(&mut self.session);
                     if args[0].eq_ignore_ascii_case(b"replconf") {
                         self.replconf(args);
                     }
-                    return;
+                    return Ok(());
                 }
                 Outcome::Refused => {
                     let text = String::from_utf8_lossy(reply).trim_end().to_owned();
@@ -388,7 +453,7 @@ impl<'a> Attempt<'a> {
                         Warning,
                         "== CRITICAL == This replica is sending an error to its master: '{text}' after processing the command '{name}'"
                     );
-                    return;
+                    return Ok(());
                 }
             }
         }

@@ -39,7 +39,13 @@ pub(crate) fn replicaof(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> F
         return Flow::Next;
     };
     let host = String::from_utf8_lossy(args[1]).into_owned();
-    let same = server.repl.link.lock().as_ref().is_some_and(|l| l.host == host && l.port == port);
+    let same = server.repl.link.lock().as_ref().is_some_and(|l| {
+        let same = l.host == host && l.port == port;
+        if same {
+            l.shared.hasten();
+        }
+        same
+    });
     if same {
         crate::log!(
             Notice,

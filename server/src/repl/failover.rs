@@ -10,7 +10,8 @@
 //! we follow the replica with `PSYNC <id> <offset> FAILOVER`, which promotes it.
 
 use super::primary::Replica;
-use super::{follow, is_replica, promote};
+use super::role::follow_if;
+use super::{is_replica, promote};
 use crate::client::conn::Conn;
 use crate::client::pause::{self, Mode, Reason};
 use crate::commands::Flow;
@@ -180,7 +181,8 @@ pub(crate) fn cron(server: &Arc<Server>) {
     failover.step = Step::InProgress;
     failover.target = Some((host.clone(), port));
     drop(failover);
-    follow(server, host, port);
+    // It may be aborted before.
+    follow_if(server, host, port, || server.repl.failover.lock().is_in_progress());
 }
 
 /// The replica answered our PSYNC: it is the primary now.

@@ -4,7 +4,7 @@
 //!   does, up to the steady stream; [`full_sync`]: the threads that serve full syncs;
 //! - [`link`]: the thread that keeps a connection to our primary; [`attempt`]: one such connection; [`receive`]: loading
 //!   the full sync that comes over it;
-//! - [`failover`]: changing roles with a replica;
+//! - [`role`]: which of the two this server is, and the changes between them; [`failover`]: changing roles with a replica;
 //! - [`pace`]: slowing both down, for tests.
 //!
 //! The protocol's logic is in the transport crate; here are its drivers.
@@ -19,12 +19,13 @@ pub(crate) mod pace;
 mod prefetch;
 pub(crate) mod primary;
 mod receive;
+pub(crate) mod role;
 
 pub(crate) use attached::serve_replica;
 pub(crate) use primary::Attach;
+pub(crate) use role::{follow, promote, start_as_replica, update_gates_by};
 
-use crate::config::Config;
-use crate::state::{Server, gate};
+use crate::state::Server;
 use link::LinkHandle;
 use parking_lot::Mutex;
 use primary::Replicas;
@@ -38,6 +39,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 /// The state of replication.
 pub(crate) struct Replication {
     pub(crate) state: Mutex<ReplicationState>,
+    pub(crate) roles: role::Roles,
     pub(crate) replicas: Mutex<Replicas>,
     /// Woken when the log grew while a replica waits for it.
     pub(crate) grown: Arc<tokio::sync::Notify>,
@@ -72,6 +74,7 @@ impl Replication {
     pub(crate) fn new() -> Replication {
         Replication {
             state: Mutex::new(ReplicationState::new()),
+            roles: role::Roles::default(),
             replicas: Mutex::new(Replicas::default()),
             grown: Arc::new(tokio::sync::Notify::new()),
             link: Mutex::new(None),
@@ -90,26 +93,6 @@ impl Replication {
             r.client.kill();
         }
     }
-}
-
-/// Makes this server a replica of `host:port`.
-pub(crate) fn follow(server: &Arc<Server>, host: String, port: u16) {
-    let old = server.repl.link.lock().take();
-    if let Some(old) = old {
-        old.stop();
-    }
-    server.repl.state.lock().become_replica();
-    server.engine.set_replica(true);
-    for client in server.clients.all() {
-        client.unblock(crate::client::waiting::Unblock::Role);
-    }
-    crate::logging::set_role(crate::logging::Role::Replica);
-    server.config.edit(|c| c.replicaof.0 = Some((host.clone(), port)));
-    update_gates(server);
-    // Our own replicas stay: the new primary may go on with the history we share with them. They are disconnected
-    // when it turns out to have another, so that they ask again.
-    *server.repl.link.lock() = Some(LinkHandle::start(server, host, port));
-    update_gates(server);
 }
 
 /// After the RDB file was loaded at the start: the history it stands in goes on, so that a restart costs our replicas,
@@ -138,39 +121,6 @@ pub(crate) fn restore(server: &Server, report: &LoadReport, replica: bool) {
     );
 }
 
-/// Makes this server a primary.
-pub(crate) fn promote(server: &Arc<Server>) {
-    let Some(old) = server.repl.link.lock().take() else { return };
-    old.stop();
-    // The link's thread is gone: nothing appends to the log but clients, and they are still refused.
-    server.engine.log().forget_selection();
-    server.repl.state.lock().promote(server.engine.log().end());
-    server.engine.set_replica(false);
-    crate::logging::set_role(crate::logging::Role::Primary);
-    server.config.edit(|c| c.replicaof.0 = None);
-    server.repl.disconnect_replicas();
-    update_gates(server);
-    crate::persist::dirty_from_now(server);
-    // A full sync that was not completed had ended the append-only file.
-    crate::aof::resume(server);
-}
-
-/// Recomputes the gates that depend on role and link.
-pub(crate) fn update_gates(server: &Server) {
-    update_gates_by(server, &server.config.load());
-}
-
-/// The same, by a configuration that is about to hold.
-pub(crate) fn update_gates_by(server: &Server, config: &Config) {
-    let link = server.repl.link.lock();
-    let replica = link.is_some();
-    let up = link.as_ref().is_some_and(|l| l.shared.is_up());
-    drop(link);
-    server.engine.set_read_only_replica(config.replica_read_only);
-    server.set_gate(gate::READONLY, replica && config.replica_read_only);
-    server.set_gate(gate::STALE, replica && !up && !config.replica_serve_stale_data);
-}
-
 /// The current replication id.
 pub(crate) fn replid(server: &Server) -> ReplId {
     server.repl.state.lock().replid()
@@ -178,7 +128,7 @@ pub(crate) fn replid(server: &Server) -> ReplId {
 
 /// True on a replica.
 pub(crate) fn is_replica(server: &Server) -> bool {
-    server.repl.link.lock().is_some()
+    server.repl.roles.is_replica()
 }
 
 /// True where `repl-diskless-load` lets this server load straight from the socket now.

@@ -262,13 +262,10 @@ pub(crate) fn cron(server: &Arc<Server>) {
         let mut replicas = server.repl.replicas.lock();
         !replicas.map.is_empty() && replicas.ping.due(now, config.repl_ping_replica_period * 1000)
     };
-    let primary = !super::is_replica(server);
-    if primary && ping && server.engine.log().is_active() && !server.pause.by_failover() {
+    if ping && server.engine.log().is_active() && !server.pause.by_failover() {
         server.engine.append_own(PING_RECORD);
     }
-    if primary {
-        free_backlog(server, &config, now);
-    }
+    server.repl.roles.as_primary(|| free_backlog(server, &config, now));
     update_good(server);
     super::failover::cron(server);
     kick(server);

@@ -51,6 +51,8 @@ pub(crate) struct PrimaryLink {
     pub(crate) offset: i64,
     /// Seconds since the link went down; `None` if it never was up.
     pub(crate) down_since: Option<u64>,
+    /// Full syncs in a row whose content could not be used, and the seconds to the next where that is put off.
+    pub(crate) failures: (u32, u64),
 }
 
 /// Role, replicas and backlog.
@@ -103,6 +105,8 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
             t.field("master_sync_perc", format!("{share:.2}"));
             t.field("master_sync_last_io_seconds_ago", transfer.idle);
         }
+        t.field("master_sync_failures", link.failures.0);
+        t.field("master_sync_retry_in_seconds", link.failures.1);
         if !link.up {
             t.field("master_link_down_since_seconds", link.down_since.map_or(-1, |s| s as i64));
         }

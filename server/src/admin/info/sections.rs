@@ -100,7 +100,7 @@ pub(super) fn stats(s: &Sources<'_>, t: &mut Text) {
     // There are none: what they would be for is counted.
     t.field("total_forks", s.stats.background_jobs.get());
     t.field("migrate_cached_sockets", s.migrate_sockets);
-    t.field("slave_expires_tracked_keys", 0);
+    t.field("slave_expires_tracked_keys", s.engine.own_expiries());
     for name in ["hits", "misses", "key_hits", "key_misses"] {
         t.field(&format!("active_defrag_{name}"), 0);
     }
