@@ -60,7 +60,7 @@ fn a_stream_that_cannot_be_read_ends_the_link_and_the_claim_to_its_history() {
         &b"*1\r\n$-5\r\n"[..],
         b"nonsense\r\n",
         b"lue\r\n*1\r\n$4\r\nPING\r\n",
-        b"*2\r\n$3\r\nGET\r\n$1\r\nkey\r\n",
+        b"*2\r\n$3\r\nGET\r\n$1\r\nkeys\r\n",
     ] {
         let (replica, fake) = (Server::sluice(""), FakePrimary::new());
         follow_port(&replica, fake.port);
