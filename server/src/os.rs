@@ -202,6 +202,13 @@ pub(crate) fn daemonize() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Waits until something that was begun on `socket` (a connection) is done, or failed; false where that takes longer than `wait`.
+pub(crate) fn is_ready(socket: &impl std::os::fd::AsRawFd, wait: Duration) -> bool {
+    let mut entry = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
+    // SAFETY: `poll` reads and writes one entry, which is a live value of ours. An error counts as a time-out.
+    unsafe { libc::poll(&mut entry, 1, wait.as_millis() as libc::c_int) > 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,11 +222,4 @@ mod tests {
         assert!(raise_descriptor_limit(16) >= 16);
         let _ = (cpu_time(Usage::Process), cpu_time(Usage::Children), cpu_time(Usage::Thread));
     }
-}
-
-/// Waits until something that was begun on `socket` (a connection) is done, or failed; false where that takes longer than `wait`.
-pub(crate) fn is_ready(socket: &impl std::os::fd::AsRawFd, wait: Duration) -> bool {
-    let mut entry = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLOUT, revents: 0 };
-    // SAFETY: `poll` reads and writes one entry, which is a live value of ours. An error counts as a time-out.
-    unsafe { libc::poll(&mut entry, 1, wait.as_millis() as libc::c_int) > 0 }
 }
