@@ -10,7 +10,6 @@ use crate::cut::{Cut, CutBusy, CutShared, QueueLevel};
 use crate::expiry::own::{Expiries, OwnExpiries};
 use crate::hash::{hash, shard_bits};
 use crate::keyspace::{Ctx, Effects, Held, Keys, Shard, ShardStats};
-use crate::lazy_free::LazyFree;
 use crate::log::{Log, LogReader};
 use crate::resp::Reply;
 use crate::role::RoleCell;
@@ -61,7 +60,6 @@ pub(crate) struct Inner {
     pub(crate) blocked: AtomicUsize,
     pub(crate) role: RoleCell,
     pub(crate) own_expiries: OwnExpiries,
-    pub(crate) lazy_free: LazyFree,
     pub(crate) changes: AtomicU64,
     /// The shard the active expiry begins at: where it ran out of time.
     pub(crate) expire_shard: AtomicUsize,
@@ -178,7 +176,6 @@ impl Engine {
                 blocked: AtomicUsize::new(0),
                 role: RoleCell::default(),
                 own_expiries: OwnExpiries::default(),
-                lazy_free: LazyFree::default(),
                 changes: AtomicU64::new(0),
                 expire_shard: AtomicUsize::new(0),
                 commands,
@@ -351,9 +348,10 @@ impl Engine {
         self.inner.cut_active.load(Ordering::Acquire)
     }
 
-    /// Keys and elements removed: `(that wait to be freed, that were freed in the background since the start)`.
+    /// Keys and elements removed: `(that wait to be freed, that were freed in the background since the start)`, of all
+    /// engines of the process.
     pub fn lazy_freed(&self) -> (u64, u64) {
-        self.inner.lazy_free.counts()
+        crate::lazy_free::counts()
     }
 
     /// Counters of all shards together.
@@ -370,7 +368,7 @@ impl Engine {
 
     /// Sets the shards' counters to zero, and that of objects freed in the background.
     pub fn reset_shard_stats(&self) {
-        self.inner.lazy_free.reset();
+        crate::lazy_free::reset();
         for s in &self.inner.shards {
             s.lock().stats = ShardStats::default();
         }

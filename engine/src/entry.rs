@@ -13,6 +13,7 @@
 //! block, [`EntryRef`] and [`EntryMut`] borrow it, and no method reads outside of the sizes in the header.
 #![allow(unsafe_code)]
 
+use crate::lazy_free::{self, LAZY_FREE_BYTES};
 use crate::value::Value;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
@@ -255,8 +256,24 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// Elements of what takes so long to free that it is left to the background; 0 of all else.
+    #[inline]
+    fn is_large(&self) -> usize {
+        let head = self.as_ref().head();
+        match self.as_ref().payload() {
+            Payload::Value(v) if v.is_large() => v.len().max(1),
+            _ => usize::from(head.klen as usize + head.vlen as usize > LAZY_FREE_BYTES),
+        }
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
+        let large = self.is_large();
+        if large > 0 && lazy_free::defers() {
+            return lazy_free::free(Entry(self.0), large);
+        }
         // SAFETY: we own the block; a KIND_VALUE word is a live Box (see `value`).
         unsafe {
             let head = *self.0.as_ref();

@@ -26,9 +26,6 @@ use crate::resp::Reply;
 use crate::table::Table;
 use std::sync::atomic::Ordering;
 
-/// More elements than this are freed in the background.
-const LAZY_FREE_ELEMENTS: usize = 10_000;
-
 /// What a running command works with.
 pub struct Ctx<'a> {
     /// The keys.

@@ -1,129 +1,83 @@
 //! Freeing what was removed, where that takes so long that nobody should wait for it: a million entries take a tenth of
-//! a second.
+//! a second, and whoever removes them holds locks.
 //!
-//! One thread an engine, begun when there is something for it, takes the garbage in its order. Where [`QUEUE`]
-//! things wait already, whoever removes more frees it himself: a client that deletes faster than memory can be given
-//! back is slowed down to that. Dropping the engine waits until all is freed.
+//! This is no way to remove something, but what happens when something large is dropped, whoever drops it: an entry, a
+//! table, a shard. Hence it makes no difference how a value goes (deleted, overwritten, renamed over, expired, flushed,
+//! given up by a cut or with its engine), and a new way to lose one needs no thought.
+//!
+//! One thread a process, begun when there is something for it, takes the garbage in its order. What waits for it is
+//! memory that was in use before, and takes longer to fill than to free. Where [`QUEUE`] things wait nevertheless,
+//! whoever drops more frees it himself.
 
-use parking_lot::Mutex;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 
-/// Removed values and tables that may wait for the thread.
-const QUEUE: usize = 1024;
+/// What has more elements than this is freed in the background.
+pub(crate) const LAZY_FREE_ELEMENTS: usize = 1_000;
+/// So is what takes more bytes than this in few pieces.
+pub(crate) const LAZY_FREE_BYTES: usize = 1 << 20;
+/// Dropped things that may wait for the thread.
+const QUEUE: usize = 1 << 20;
 
-/// Something removed.
-type Garbage = Box<dyn Send>;
+/// Something dropped.
+type Garbage = (Box<dyn Send>, u64);
 
-/// Elements freed and to be freed.
-#[derive(Debug, Default)]
-struct Counts {
-    pending: AtomicU64,
-    freed: AtomicU64,
+/// The way to the thread; `None` where none could be had.
+static THREAD: OnceLock<Option<Sender<Garbage>>> = OnceLock::new();
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+static PENDING: AtomicU64 = AtomicU64::new(0);
+static FREED: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// What is dropped here is freed here, and so is all that is in it.
+    static IN_PLACE: Cell<bool> = const { Cell::new(false) };
 }
 
-impl Counts {
-    fn free(&self, garbage: Garbage, objects: u64) {
-        drop(garbage);
-        self.freed.fetch_add(objects, Ordering::Relaxed);
-        self.pending.fetch_sub(objects, Ordering::Relaxed);
-    }
+/// Should something large that is dropped on this thread be left to the other one?
+#[inline(never)]
+pub(crate) fn defers() -> bool {
+    // A thread that ends has no such cell any more, and frees what it has.
+    IN_PLACE.try_with(|in_place| !in_place.get()).unwrap_or(false)
 }
 
-struct Collector {
-    to: SyncSender<(Garbage, u64)>,
-    thread: JoinHandle<()>,
-}
-
-/// An engine's garbage.
-#[derive(Default)]
-pub(crate) struct LazyFree {
-    counts: Arc<Counts>,
-    collector: Mutex<Option<Collector>>,
-}
-
-impl LazyFree {
-    /// Frees something of so many objects, soon.
-    pub(crate) fn free(&self, garbage: impl Send + 'static, objects: usize) {
-        let (garbage, objects) = (Box::new(garbage), objects as u64);
-        self.counts.pending.fetch_add(objects, Ordering::Relaxed);
-        let mut collector = self.collector.lock();
-        if collector.is_none() {
-            *collector = Collector::begin(&self.counts);
-        }
-        let left = match &*collector {
-            Some(collector) => collector.to.try_send((garbage, objects)).err().map(|e| match e {
-                std::sync::mpsc::TrySendError::Full((garbage, _))
-                | std::sync::mpsc::TrySendError::Disconnected((garbage, _)) => garbage,
-            }),
-            // No thread can be had.
-            None => Some(garbage as Garbage),
-        };
-        drop(collector);
-        if let Some(garbage) = left {
-            self.counts.free(garbage, objects);
-        }
-    }
-
-    /// Counts what is freed from now on.
-    pub(crate) fn reset(&self) {
-        self.counts.freed.store(0, Ordering::Relaxed);
-    }
-
-    /// `(objects that wait to be freed, objects freed since the start)`.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.counts.pending.load(Ordering::Relaxed), self.counts.freed.load(Ordering::Relaxed))
+/// Frees something of so many elements, soon.
+pub(crate) fn free(garbage: impl Send + 'static, objects: usize) {
+    let garbage: Garbage = (Box::new(garbage), objects as u64);
+    PENDING.fetch_add(garbage.1, Ordering::Relaxed);
+    let room = WAITING.fetch_add(1, Ordering::Relaxed) < QUEUE;
+    let left = match THREAD.get_or_init(begin) {
+        Some(thread) if room => thread.send(garbage).err().map(|unsent| unsent.0),
+        _ => Some(garbage),
+    };
+    if let Some(garbage) = left {
+        free_here(garbage);
     }
 }
 
-impl Collector {
-    fn begin(counts: &Arc<Counts>) -> Option<Collector> {
-        let (to, from) = sync_channel::<(Garbage, u64)>(QUEUE);
-        let counts = counts.clone();
-        let work = move || from.into_iter().for_each(|(garbage, objects)| counts.free(garbage, objects));
-        let thread = std::thread::Builder::new().name("lazy-free".into()).spawn(work).ok()?;
-        Some(Collector { to, thread })
-    }
+fn free_here((garbage, objects): Garbage) {
+    let before = IN_PLACE.try_with(|in_place| in_place.replace(true));
+    drop(garbage);
+    let _ = IN_PLACE.try_with(|in_place| in_place.set(before.unwrap_or(true)));
+    WAITING.fetch_sub(1, Ordering::Relaxed);
+    FREED.fetch_add(objects, Ordering::Relaxed);
+    PENDING.fetch_sub(objects, Ordering::Release);
 }
 
-impl Drop for LazyFree {
-    fn drop(&mut self) {
-        if let Some(Collector { to, thread }) = self.collector.lock().take() {
-            drop(to);
-            // Freeing does not panic; if it did, there is nothing left to wait for.
-            let _ = thread.join();
-        }
-    }
+fn begin() -> Option<Sender<Garbage>> {
+    let (to, from) = channel::<Garbage>();
+    let work = move || from.into_iter().for_each(free_here);
+    std::thread::Builder::new().name("lazy-free".into()).spawn(work).ok()?;
+    Some(to)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::entry::Entry;
-    use crate::table::Table;
+/// Counts what is freed from now on.
+pub(crate) fn reset() {
+    FREED.store(0, Ordering::Relaxed);
+}
 
-    fn table(n: usize) -> Table {
-        let mut table = Table::new();
-        for i in 0..n {
-            table.insert(Entry::unit(i.to_string().as_bytes()));
-        }
-        table
-    }
-
-    #[test]
-    fn all_is_freed_by_the_time_the_engine_is_gone_even_with_a_full_queue() {
-        let lazy = LazyFree::default();
-        let counts = lazy.counts.clone();
-        for _ in 0..3 * QUEUE {
-            lazy.free(table(3), 3);
-        }
-        lazy.free(Entry::unit(b"one"), 1);
-        let (pending, freed) = lazy.counts();
-        assert!(pending + freed >= 9 * QUEUE as u64, "{pending} {freed}");
-        drop(lazy);
-        assert_eq!(counts.pending.load(Ordering::Relaxed), 0);
-        assert_eq!(counts.freed.load(Ordering::Relaxed), 9 * QUEUE as u64 + 1);
-    }
+/// `(elements that wait to be freed, elements freed since the start)`.
+pub(crate) fn counts() -> (u64, u64) {
+    (PENDING.load(Ordering::Acquire), FREED.load(Ordering::Relaxed))
 }

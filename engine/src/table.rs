@@ -26,6 +26,7 @@ pub use segment::SEGMENT_SLOTS;
 use crate::cut::Capture;
 use crate::entry::{Entry, EntryMut, EntryRef, Payload};
 use crate::hash::hash;
+use crate::lazy_free::{self, LAZY_FREE_ELEMENTS};
 use directory::Directory;
 use segment::Segment;
 
@@ -340,6 +341,24 @@ impl Table {
         // An expected fill of at most 48 of 64: the spread of random hashes then splits next to nothing.
         let depth = (n / 48).max(1).next_power_of_two().ilog2().min(24) as u8;
         self.directory.fill(depth);
+    }
+}
+
+impl Table {
+    /// Drops a table of keys: in the background, as few keys may hold much.
+    pub(crate) fn discard(self) {
+        if !self.is_empty() && lazy_free::defers() {
+            let objects = self.len;
+            lazy_free::free(self, objects);
+        }
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if self.len > LAZY_FREE_ELEMENTS && lazy_free::defers() {
+            lazy_free::free(std::mem::replace(&mut self.directory, Directory::new()), self.len);
+        }
     }
 }
 

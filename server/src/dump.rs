@@ -119,7 +119,7 @@ fn restore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         return Err(CmdError::text("ERR Invalid TTL value, must be >= 0"));
     }
     let value = decode(payload, cx.keys.limits(), !SKIP_CHECKSUM.load(Ordering::Relaxed)).map_err(refusal)?;
-    let replaced = options.replace && cx.keys.unlink(key);
+    let replaced = options.replace && cx.keys.delete(key);
     let at = match (ttl, options.absolute) {
         (0, _) => None,
         (ttl, true) => Some(ttl),

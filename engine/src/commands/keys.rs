@@ -20,22 +20,11 @@ const SHARED_INTEGERS: i64 = 10_000;
 
 // ---- existence ----
 
+/// DEL and UNLINK: nobody waits for memory to be freed, whichever it is.
 fn del(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let mut n = 0;
     for key in &a[1..] {
         if cx.keys.delete(key) {
-            cx.changed(key);
-            n += 1;
-        }
-    }
-    cx.out.int(n);
-    Ok(())
-}
-
-fn unlink(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    let mut n = 0;
-    for key in &a[1..] {
-        if cx.keys.unlink(key) {
             cx.changed(key);
             n += 1;
         }
@@ -535,7 +524,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     row("del", -2, W, KeySpec::ALL, "1.0.0", "Delete a key", Run::Keys(del)),
     row("unlink", -2, WF, KeySpec::ALL, "4.0.0",
         "Delete a key asynchronously in another thread. Otherwise it is just as DEL, but non blocking.",
-        Run::Keys(unlink)),
+        Run::Keys(del)),
     row("exists", -2, RF, KeySpec::ALL, "1.0.0", "Determine if a key exists", Run::Keys(exists)),
     row("touch", -2, RF, KeySpec::ALL, "3.2.1",
         "Alters the last access time of a key(s). Returns the number of existing keys specified.", Run::Keys(touch)),

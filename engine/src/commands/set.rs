@@ -96,7 +96,7 @@ fn spop_many(cx: &mut Ctx<'_>, key: &[u8], count: usize) -> CmdResult {
     cx.out.set(taken);
     if taken == set.len() {
         set.iter().for_each(|m| cx.out.element(m));
-        cx.keys.unlink(key);
+        cx.keys.delete(key);
         cx.propagate(&[b"DEL", key]);
         cx.changed(key);
         cx.add_dirty(taken as u64 - 1);
@@ -266,7 +266,7 @@ fn sdiff(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 /// Puts a result under its key, in place of whatever is there; an empty one removes the key.
 fn store(cx: &mut Ctx<'_>, key: &[u8], set: Set) {
     let len = set.len();
-    let existed = cx.keys.unlink(key);
+    let existed = cx.keys.delete(key);
     if len > 0 {
         cx.keys.set_value(key, Value::Set(set), None);
     }

@@ -90,6 +90,12 @@ impl Shard {
     }
 }
 
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.dbs.drain(..).for_each(Table::discard);
+    }
+}
+
 /// The shards a command holds.
 pub(crate) enum Held<'a> {
     None,

@@ -3,7 +3,7 @@
 //! A database under a running cut is never lost to it: one that is flushed is adopted by the cut, one that is exchanged
 //! keeps its captures.
 
-use super::{Keys, LAZY_FREE_ELEMENTS};
+use super::Keys;
 use crate::entry::EntryRef;
 use crate::table::Table;
 use std::sync::atomic::Ordering;
@@ -35,9 +35,8 @@ impl Keys<'_> {
                 && let Some(cut) = &cut
             {
                 cut.adopt(table);
-            } else if table.len() > LAZY_FREE_ELEMENTS {
-                let objects = table.len();
-                self.inner.lazy_free.free(table, objects);
+            } else {
+                table.discard();
             }
         });
         n

@@ -4,7 +4,7 @@
 //! do that, see [`crate::table`]). That something changed is for the command to say: [`Keys::changed`]. Types are
 //! checked before anything is handed to a cut, so a refused command costs it nothing.
 
-use super::{Hashed, Keys, LAZY_FREE_ELEMENTS, NewExpiry, StrRef};
+use super::{Hashed, Keys, NewExpiry, StrRef};
 use crate::command::CmdError;
 use crate::entry::{Entry, EntryRef, Payload};
 use crate::hash::hash;
@@ -219,27 +219,6 @@ impl Keys<'_> {
             return false;
         }
         self.table(k.hash).remove_hashed(k.hash, key)
-    }
-
-    /// As [`Keys::delete`], but nobody waits for a large collection to be freed.
-    pub fn unlink(&mut self, key: &[u8]) -> bool {
-        let k = self.hashed(key);
-        self.expire_now(k);
-        let table = self.table(k.hash);
-        let large = table.get_hashed(k.hash, key).is_some_and(|e| {
-            // What a cut still needs goes to the cut whole.
-            !table.unvisited(e) && matches!(e.payload(), Payload::Value(v) if v.len() > LAZY_FREE_ELEMENTS)
-        });
-        if !large {
-            return self.delete(key);
-        }
-        let Some(entry) = table.take(k.hash, key) else { return false };
-        let objects = match entry.as_ref().payload() {
-            Payload::Value(v) => v.len(),
-            _ => 1,
-        };
-        self.inner.lazy_free.free(entry, objects);
-        true
     }
 
     /// Takes a live key's entry out of the keyspace (RENAME, MOVE).

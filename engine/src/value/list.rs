@@ -63,6 +63,11 @@ impl List {
         size_of::<Self>() + self.spine.memory()
     }
 
+    /// Does it take more bytes than this? Looks at no more nodes than it takes to know.
+    pub(crate) fn is_longer_than(&self, bytes: usize) -> bool {
+        self.spine.is_longer_than(bytes)
+    }
+
     // The ends.
 
     /// The first element.

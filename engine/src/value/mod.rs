@@ -19,6 +19,7 @@ pub use zset::ZSet;
 
 use crate::cut::HugeKind;
 use crate::entry::{EntryRef, Payload};
+use crate::lazy_free::{LAZY_FREE_BYTES, LAZY_FREE_ELEMENTS};
 use crate::table::Table;
 
 /// A collection with more elements than this is delivered to a cut in slices and changed element by element;
@@ -127,6 +128,15 @@ impl Value {
         };
         // One that began huge stays so until its cut is through.
         (table.len() > HUGE_ELEMENTS || table.capture().is_some()).then_some((kind, table))
+    }
+
+    /// Does it take so long to free that it is left to the background?
+    pub(crate) fn is_large(&self) -> bool {
+        match self {
+            Value::List(v) => v.len() > LAZY_FREE_ELEMENTS || v.is_longer_than(LAZY_FREE_BYTES),
+            Value::Opaque(v) => v.as_bytes().len() > LAZY_FREE_BYTES,
+            _ => self.len() > LAZY_FREE_ELEMENTS,
+        }
     }
 
     /// A rough size in bytes at no cost: for accounting queues.

@@ -77,6 +77,14 @@ impl Spine {
         spilled + self.chunks.iter().map(slots).sum::<usize>()
     }
 
+    pub(super) fn is_longer_than(&self, bytes: usize) -> bool {
+        let mut sum = 0;
+        self.chunks.iter().flat_map(|chunk| &chunk.slots).any(|slot| {
+            sum += slot.node.memory();
+            sum > bytes
+        })
+    }
+
     // Places.
 
     pub(super) fn first(&self) -> Option<Place> {
