@@ -11,7 +11,8 @@
 //! So every entry is delivered exactly once, as of the cut, and entries made later carry the new epoch and are
 //! skipped. A collection held in a table of its own (a *huge* value) is not copied: its first change attaches a
 //! capture to that inner table, and from then on single elements are handed over; the walker delivers it in slices,
-//! `begin_huge`, its elements, `end_huge`. Lists share their nodes with the snapshot instead, and opaque values their bytes.
+//! `begin_huge`, its elements, `end_huge`. One that gets another name or database meanwhile (RENAME, MOVE) is not copied
+//! either: its capture goes with it, and the walker finds it where it is. Lists share their nodes with the snapshot instead, and opaque values their bytes.
 //!
 //! Pre-images wait in a queue until the walker's next step. Its limit is set by `Engine::set_preimage_limit`: beyond
 //! it, a command that would add one is told to wait (see `Outcome::Stalled`); reads and writes elsewhere go on.
@@ -149,6 +150,8 @@ pub(crate) struct CutShared {
     barrier: AtomicU64,
     over: AtomicBool,
     detached: Mutex<Vec<Table>>,
+    /// Huge values that left their key for another, and that the walker therefore does not meet.
+    moved: Mutex<Vec<Arc<HugeState>>>,
     /// Huge values that hand over elements: where a cut is given up, their tables keep a capture until the next cut.
     huge: Mutex<Vec<Weak<HugeState>>>,
     log: Arc<Log>,
@@ -162,6 +165,10 @@ pub(crate) struct HugeState {
     lru: u32,
     kind: HugeKind,
     count: u64,
+    /// Its delivery has begun.
+    begun: AtomicBool,
+    /// Database and key it moved to; `None` while it is where the cut found it. Changes under the lock of its shard.
+    place: Mutex<Option<(u32, Box<[u8]>)>>,
     handed: Mutex<Vec<Entry>>,
     cut: Arc<CutShared>,
 }
@@ -221,6 +228,63 @@ impl CutShared {
     pub(crate) fn adopt(&self, table: Table) {
         self.raise_barrier();
         self.detached.lock().push(table);
+    }
+
+    /// Huge values that are not where the cut found them.
+    fn elsewhere(&self) -> Vec<Arc<HugeState>> {
+        let huge = self.huge.lock();
+        huge.iter().filter_map(Weak::upgrade).filter(|state| state.place.lock().is_some()).collect()
+    }
+
+    /// Keys of a database that huge values of the cut moved to.
+    pub(crate) fn moved_to(&self, db: u32) -> Vec<Box<[u8]>> {
+        let states = self.elsewhere();
+        let places = states.iter().filter_map(|state| state.place.lock().clone());
+        places.filter(|place| place.0 == db).map(|place| place.1).collect()
+    }
+
+    /// Two databases change places.
+    pub(crate) fn swapped(&self, a: u32, b: u32) {
+        self.raise_barrier();
+        for state in self.elsewhere() {
+            if let Some((db, _)) = &mut *state.place.lock() {
+                *db = if *db == a {
+                    b
+                } else if *db == b {
+                    a
+                } else {
+                    *db
+                };
+            }
+        }
+    }
+}
+
+/// The huge value in an entry that a running cut has not delivered whole.
+fn captured(e: EntryRef<'_>) -> Option<&Arc<HugeState>> {
+    huge_of(e).filter(|state| !state.cut.over.load(Ordering::Acquire))
+}
+
+/// Does a change of this value hand over elements to a running cut?
+pub(crate) fn hands_over(e: EntryRef<'_>) -> bool {
+    captured(e).is_some()
+}
+
+/// An entry was put under a key: a huge value that a running cut still needs is found there from now on.
+pub(crate) fn placed(db: u32, e: EntryRef<'_>) {
+    if let Some(state) = captured(e) {
+        *state.place.lock() = Some((db, e.key().into()));
+    }
+}
+
+/// An entry goes for good: what a running cut still needs of it goes to the cut. That is a huge value that moved here;
+/// others are known by their epoch.
+#[inline]
+pub(crate) fn leave(e: Entry) {
+    if let Payload::Value(_) = e.as_ref().payload()
+        && let Some(state) = captured(e.as_ref()).cloned()
+    {
+        state.cut.push(state.db, e);
     }
 }
 
@@ -290,6 +354,20 @@ impl Capture {
         e.set_epoch(epoch);
     }
 
+    /// An unvisited entry leaves its table for another place. A huge value takes its capture along; false where it is
+    /// none, and the cut needs the entry itself.
+    pub(crate) fn follow(&self, e: &mut Entry) -> bool {
+        if self.is_over() {
+            return true;
+        }
+        let CaptureTo::Db { cut, db } = &self.to else { return false };
+        let Some(state) = begin_huge(cut, *db, &mut e.as_mut()) else { return false };
+        // Only the walk can deliver it.
+        cut.raise_barrier();
+        cut.moved.lock().push(state);
+        true
+    }
+
     fn is_over(&self) -> bool {
         match &self.to {
             CaptureTo::Db { cut, .. } => cut.over.load(Ordering::Acquire),
@@ -317,6 +395,8 @@ fn begin_huge(cut: &Arc<CutShared>, db: u32, e: &mut EntryMut<'_>) -> Option<Arc
         lru,
         kind,
         count: table.len() as u64,
+        begun: AtomicBool::new(false),
+        place: Mutex::new(None),
         handed: Mutex::new(Vec::new()),
         cut: cut.clone(),
     });
@@ -357,6 +437,14 @@ struct HugeWalk {
     state: Arc<HugeState>,
     /// The value, where the walker owns it: it left the keyspace.
     owned: Option<Entry>,
+}
+
+impl HugeWalk {
+    fn begin(state: Arc<HugeState>, owned: Option<Entry>, sink: &mut dyn CutSink) -> HugeWalk {
+        sink.begin_huge(&state.meta(), state.kind, state.count);
+        state.begun.store(true, Ordering::Relaxed);
+        HugeWalk { state, owned }
+    }
 }
 
 /// A value the walker shares with the keyspace, which changes it by copying: delivered without a lock.
@@ -454,6 +542,7 @@ impl Cut {
             barrier: AtomicU64::new(u64::MAX),
             over: AtomicBool::new(false),
             detached: Mutex::new(Vec::new()),
+            moved: Mutex::default(),
             huge: Mutex::default(),
             log: inner.log.clone(),
         });
@@ -587,7 +676,7 @@ impl Cut {
             }
             if self.shard < self.inner.shards.len() {
                 self.walk_shard(sink, max_pending);
-            } else if !self.walk_detached(sink, max_pending) {
+            } else if !self.walk_moved(sink) && !self.walk_detached(sink, max_pending) {
                 // No table has a capture any more, so nothing can be queued after this look.
                 if self.is_drained() {
                     self.end(true);
@@ -641,8 +730,7 @@ impl Cut {
         let (shared, huge) = (self.shared.clone(), &mut self.huge);
         let next = table.visit_segment(cursor, |mut e| {
             if let Some(state) = begin_huge(&shared, db, &mut e) {
-                sink.begin_huge(&state.meta(), state.kind, state.count);
-                *huge = Some(HugeWalk { state, owned: None });
+                *huge = Some(HugeWalk::begin(state, None, sink));
                 return Visit::Stop;
             }
             let e = e.into_ref();
@@ -669,6 +757,15 @@ impl Cut {
         }
     }
 
+    /// Begins to deliver a huge value that moved away before the walker came to it; false where there is none.
+    fn walk_moved(&mut self, sink: &mut dyn CutSink) -> bool {
+        let Some(state) = self.shared.moved.lock().pop() else { return false };
+        if !state.begun.load(Ordering::Relaxed) {
+            self.huge = Some(HugeWalk::begin(state, None, sink));
+        }
+        true
+    }
+
     fn walk_detached(&mut self, sink: &mut dyn CutSink, max_pending: usize) -> bool {
         self.adopt_detached();
         let Some(mut table) = self.detached.pop() else { return false };
@@ -687,8 +784,7 @@ impl Cut {
 
     fn deliver_owned(&mut self, db: u32, mut e: Entry, sink: &mut dyn CutSink) {
         if let Some(state) = begin_huge(&self.shared, db, &mut e.as_mut()) {
-            sink.begin_huge(&state.meta(), state.kind, state.count);
-            self.huge = Some(HugeWalk { state, owned: Some(e) });
+            self.huge = Some(HugeWalk::begin(state, Some(e), sink));
             return;
         }
         self.shared_value = SharedWalk::begin(db, e.as_ref(), sink);
@@ -707,11 +803,24 @@ impl Cut {
         }
         if walk.owned.is_none() {
             let inner = self.inner.clone();
-            let index = inner.shard_of(crate::hash::hash(&walk.state.key));
-            let mut guard = inner.shards[index].lock();
-            let (db, key) = (walk.state.db, &walk.state.key);
-            let home = guard.dbs.iter_mut().find(|t| t.capture().and_then(Capture::home) == Some(db));
-            let done = home.and_then(|t| {
+            let (mut guard, place) = loop {
+                let place = walk.state.place.lock().clone();
+                let key = place.as_ref().map_or(&walk.state.key, |place| &place.1);
+                let guard = inner.shards[inner.shard_of(crate::hash::hash(key))].lock();
+                // It may have moved on before the lock was taken, and cannot now.
+                if *walk.state.place.lock() == place {
+                    break (guard, place);
+                }
+            };
+            let (table, key) = match &place {
+                Some((db, key)) => (guard.dbs.get_mut(*db as usize), key),
+                None => {
+                    let home = Some(walk.state.db);
+                    let at_home = |t: &&mut Table| t.capture().and_then(Capture::home) == home;
+                    (guard.dbs.iter_mut().find(at_home), &walk.state.key)
+                }
+            };
+            let done = table.and_then(|t| {
                 let done = walk_elements(&walk.state, t.peek_mut(key)?, sink, max_pending)?;
                 if done {
                     t.stamp(key);
@@ -785,6 +894,7 @@ impl Cut {
         // What is there still refers to the cut, and would keep itself alive with it: a flushed database, say.
         let left = (
             std::mem::take(&mut *self.shared.queue.lock()),
+            std::mem::take(&mut *self.shared.moved.lock()),
             std::mem::take(&mut *self.shared.detached.lock()),
         );
         drop(left);

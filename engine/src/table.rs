@@ -219,11 +219,11 @@ impl Table {
         }
     }
 
-    /// Removes a key and returns its entry. Where a running cut still needs it, the cut gets the original and the
-    /// caller a copy.
+    /// Removes a key and returns its entry, which goes elsewhere. Where a running cut still needs it, the cut gets the
+    /// original and the caller a copy; but a huge value goes elsewhere as it is and takes its capture along.
     pub fn take(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
-        let e = self.detach(hash, key)?;
-        if self.unvisited(e.as_ref()) {
+        let mut e = self.detach(hash, key)?;
+        if self.unvisited(e.as_ref()) && !self.capture().is_some_and(|capture| capture.follow(&mut e)) {
             let copy = Entry::duplicate(e.as_ref());
             self.dispose(e);
             return Some(copy);
@@ -247,6 +247,8 @@ impl Table {
             && old.as_ref().epoch() != self.epoch
         {
             capture.take(old);
+        } else {
+            crate::cut::leave(old);
         }
     }
 

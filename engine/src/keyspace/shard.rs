@@ -155,6 +155,6 @@ impl<'a> Held<'a> {
 
     pub(crate) fn unvisited(&mut self, index: usize, db: u32, hash: u64, key: &[u8]) -> bool {
         let table = &self.shard(index).dbs[db as usize];
-        table.get_hashed(hash, key).is_some_and(|e| table.unvisited(e))
+        table.get_hashed(hash, key).is_some_and(|e| table.unvisited(e) || crate::cut::hands_over(e))
     }
 }

@@ -26,6 +26,13 @@ impl Keys<'_> {
     pub fn flush_db(&mut self, db: u32) -> usize {
         let cut = self.inner.cut.lock().clone();
         let mut n = 0;
+        // What a cut still needs of values that moved here goes to it one by one.
+        let moved = cut.as_ref().map_or_else(Vec::new, |cut| cut.moved_to(db));
+        for key in moved {
+            self.signal_in(db, &key);
+            let h = crate::hash::hash(&key);
+            n += usize::from(self.shard(h).dbs[db as usize].remove_hashed(h, &key));
+        }
         self.held.each(|_, shard| {
             let there = |key: &[u8]| shard.dbs[db as usize].get(key).is_some();
             shard.watched.raise_where(|d, key| d == db && there(key));
@@ -45,7 +52,7 @@ impl Keys<'_> {
     /// Exchanges two databases and tells watchers of keys in either.
     pub fn swap_dbs(&mut self, a: u32, b: u32) {
         if let Some(cut) = &*self.inner.cut.lock() {
-            cut.raise_barrier();
+            cut.swapped(a, b);
         }
         self.held.each(|_, shard| {
             let there = |db: u32, key: &[u8]| shard.dbs[db as usize].get(key).is_some();

@@ -232,6 +232,7 @@ impl Keys<'_> {
     pub fn place(&mut self, db: u32, key: &[u8], entry: Entry, expire: Option<i64>) {
         let h = hash(key);
         let entry = entry.rekeyed(key, expire);
+        crate::cut::placed(db, entry.as_ref());
         self.shard(h).dbs[db as usize].insert_hashed(h, entry);
     }
 

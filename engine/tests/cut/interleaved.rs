@@ -14,31 +14,36 @@ use sluice_engine::log::LogReader;
 
 #[test]
 fn applying_the_log_before_the_cut_has_ended_gives_the_live_state() {
-    check(Workload::of_every_type);
+    check(Workload::of_every_type, 6_000);
 }
 
 /// Where nothing is huge, flushed or swapped there is no barrier, so the log is applied early all the way.
 #[test]
 fn with_small_values_all_of_the_log_can_be_applied_early() {
-    let early = check(Workload::of_small_values);
+    let early = check(Workload::of_small_values, 6_000);
     assert!(early > 0, "no log was applied before the end of a cut");
 }
 
 /// Flushing or swapping a database concerns what only the walker can deliver.
 #[test]
 fn flushed_and_swapped_databases_hold_the_log_back() {
-    check(Workload::of_whole_databases);
+    check(Workload::of_whole_databases, 6_000);
+}
+
+#[test]
+fn huge_values_that_move_are_whole_before_the_log_that_moves_them() {
+    check(Workload::of_moving_values, 300);
 }
 
 /// Follows the engine several times under a load; the log bytes applied before the end of their cuts.
-fn check(workload: fn(Random) -> Workload) -> u64 {
+fn check(workload: fn(Random) -> Workload, commands: usize) -> u64 {
     let mut total = 0;
     for seed in seeds(4) {
         eprintln!("seed {seed}");
         let mut random = Random::new(seed);
         let engine = engine([1, 4, 16][random.below(3)]);
         engine.log().activate();
-        let load = Load::start(&engine, seed, 2, 6_000, workload);
+        let load = Load::start(&engine, seed, 2, commands, workload);
         let mut early = 0;
         let mut followers = Vec::new();
         while load.is_running() && followers.len() < 6 {

@@ -10,6 +10,7 @@ mod carried;
 mod chained;
 mod client;
 mod interleaved;
+mod moved;
 mod random;
 mod rebuild;
 mod replay;
@@ -151,6 +152,11 @@ fn every_cut_with_the_log_after_it_is_the_live_state() {
 #[test]
 fn huge_values_that_change_while_they_are_walked_are_delivered_as_of_the_cut() {
     check_cuts(Workload::of_huge_values, 1_200);
+}
+
+#[test]
+fn huge_values_that_move_while_they_are_walked_are_delivered_as_of_the_cut() {
+    check_cuts(Workload::of_moving_values, 300);
 }
 
 fn check_cuts(workload: fn(Random) -> Workload, commands: usize) {

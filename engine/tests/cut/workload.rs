@@ -39,6 +39,8 @@ enum Kind {
     Every,
     /// Mostly changes inside of huge values, and of huge values as a whole.
     Huge,
+    /// As `Huge`, and every other command moves, copies, exchanges or removes what is huge.
+    Moving,
 }
 
 pub(crate) struct Workload {
@@ -70,6 +72,10 @@ impl Workload {
 
     pub(crate) fn of_huge_values(random: Random) -> Workload {
         Workload::new(random, Kind::Huge)
+    }
+
+    pub(crate) fn of_moving_values(random: Random) -> Workload {
+        Workload::new(random, Kind::Moving)
     }
 
     /// Runs one command, or one transaction.
@@ -143,6 +149,10 @@ impl Workload {
         matches!(self.kind, Kind::Small | Kind::Databases)
     }
 
+    fn is_huge(&self) -> bool {
+        matches!(self.kind, Kind::Huge | Kind::Moving)
+    }
+
     fn one(&mut self, client: &mut Client) {
         let command = self.choose();
         if client.knows(&command[0]) {
@@ -153,8 +163,8 @@ impl Workload {
 
     /// A key, mostly of the family's own.
     fn key(&mut self, pool: &str) -> String {
-        let pool = if self.kind != Kind::Huge && self.random.one_in(8) { "any" } else { pool };
-        let keys = if self.kind == Kind::Huge { 2 } else { KEYS };
+        let pool = if !self.is_huge() && self.random.one_in(8) { "any" } else { pool };
+        let keys = if self.is_huge() { 2 } else { KEYS };
         format!("{pool}:{}", self.random.below(keys))
     }
 
@@ -191,7 +201,10 @@ impl Workload {
     }
 
     fn choose(&mut self) -> Command {
-        if self.kind == Kind::Huge {
+        if self.kind == Kind::Moving && self.random.one_in(2) {
+            return self.moving_command();
+        }
+        if self.is_huge() {
             return match self.random.below(100) {
                 0..20 => self.list_command(),
                 20..46 => self.hash_command(),
@@ -374,9 +387,28 @@ impl Workload {
         }
     }
 
+    fn moving_command(&mut self) -> Command {
+        let pool = self.random.pick(&["hash", "set", "zset"]);
+        let (key, other) = (self.key(pool), self.key(pool));
+        let db = self.random.below(DATABASES as usize);
+        match self.random.below(40) {
+            0..12 => command!["RENAME", key, other],
+            12..15 => command!["RENAMENX", key, other],
+            15..25 => command!["MOVE", key, db],
+            25..30 => command!["COPY", key, other, "DB", db, "REPLACE"],
+            30..32 => command!["SWAPDB", db, self.random.below(DATABASES as usize)],
+            32 => command!["DEL", key],
+            33 => command!["PEXPIRE", key, self.random.below(40) + 1],
+            34 => command!["EXPIRE", key, 100_000],
+            35 if self.random.one_in(3) => command!["FLUSHDB"],
+            36 if self.random.one_in(8) => command!["FLUSHALL"],
+            _ => self.grow_command(),
+        }
+    }
+
     /// A collection that is huge at once.
     fn grow_command(&mut self) -> Command {
-        let n = if self.random.one_in(5) || self.kind == Kind::Huge { 2_500 } else { 200 };
+        let n = if self.random.one_in(5) || self.is_huge() { 2_500 } else { 200 };
         let first = self.random.below(ELEMENTS);
         let name = |i: usize| {
             let n = (first + i) % ELEMENTS;
