@@ -213,8 +213,8 @@ pub enum Outcome {
     Done,
     /// It was refused; the reply is an error.
     Refused,
-    /// Nothing happened and nothing was replied: it would add a pre-image to a cut whose queue is full. Call again
-    /// when some time has passed.
+    /// Nothing happened and nothing was replied: it would add a pre-image to a cut whose queue is full, or writes are
+    /// held ([`Engine::hold_writes`]). Call again when some time has passed.
     Stalled,
     /// Nothing happened: the command is the embedder's to run.
     External,
@@ -520,6 +520,12 @@ impl Engine {
             && !s.from_primary
         {
             return self.refuse(row.id, s.resp3, out, &CmdError::READ_ONLY_REPLICA, true);
+        }
+        if self.inner.role.get().holds_writes()
+            && row.command.flags.intersects(Flags::LOGGED)
+            && !s.from_primary
+        {
+            return Outcome::Stalled;
         }
         if self.wakes(&held, row.command, req.args) {
             drop(held);

@@ -1,7 +1,7 @@
 //! What an engine is: a primary, or a replica, and whether expired keys stay for now.
 //!
 //! A command looks at the role when it has its locks, and the role changes only while every shard is locked. So when
-//! [`Engine::set_replica`] or [`Engine::set_keep_expired`] returns, whatever began in the old role is complete, its effect in the
+//! [`Engine::set_replica`] or [`Engine::hold_writes`] returns, whatever began in the old role is complete, its effect in the
 //! log, and nothing of the old role follows: no write, no expired key, no record of the server's own
 //! ([`Engine::append_own`]). A client's write that was let through before finds the new role and is refused.
 
@@ -16,8 +16,8 @@ bitflags::bitflags! {
         const REPLICA = 1;
         /// Refuses what clients write while it is a replica.
         const READ_ONLY = 1 << 1;
-        /// Expired keys are hidden and stay, as on a replica.
-        const KEEP_EXPIRED = 1 << 2;
+        /// Nothing changes but by a primary's stream: clients' writes wait, expired keys are hidden and stay.
+        const HOLD_WRITES = 1 << 2;
     }
 }
 
@@ -37,7 +37,13 @@ impl Role {
     /// Does somebody else decide, or nobody for now, that an expired key goes?
     #[inline]
     pub(crate) fn keeps_expired(self) -> bool {
-        self.intersects(Role::REPLICA.union(Role::KEEP_EXPIRED))
+        self.intersects(Role::REPLICA.union(Role::HOLD_WRITES))
+    }
+
+    /// Do writes of clients wait?
+    #[inline]
+    pub(crate) fn holds_writes(self) -> bool {
+        self.contains(Role::HOLD_WRITES)
     }
 }
 
@@ -73,10 +79,11 @@ impl Engine {
         self.set_role(Role::READ_ONLY, read_only);
     }
 
-    /// Has expired keys hidden and not deleted, as on a replica, for as long as nothing may change. When this returns,
-    /// no key expires into the log any more.
-    pub fn set_keep_expired(&self, keep: bool) {
-        self.set_role(Role::KEEP_EXPIRED, keep);
+    /// Has clients' writes wait ([`Outcome::Stalled`](crate::Outcome::Stalled)), and expired keys hidden and not deleted, as
+    /// on a replica, for as long as nothing may change. When this returns, whatever was let through before is complete
+    /// and in the log, and nothing follows it but what its owner appends ([`Engine::append_own`]).
+    pub fn hold_writes(&self, hold: bool) {
+        self.set_role(Role::HOLD_WRITES, hold);
     }
 
     fn set_role(&self, bits: Role, on: bool) {
@@ -138,16 +145,16 @@ mod tests {
 
     #[test]
     fn no_key_expires_into_the_log_once_expired_keys_are_kept() {
-        ends_before(|cx| cx.propagate(&[b"DEL", b"k"]), |engine| engine.set_keep_expired(true));
+        ends_before(|cx| cx.propagate(&[b"DEL", b"k"]), |engine| engine.hold_writes(true));
         let engine = Engine::default();
         engine.log().activate();
         engine.db(0).set("k", "v").expect("a string");
         engine.db(0).expire_at("k", crate::now_ms() + 1);
-        engine.set_keep_expired(true);
+        engine.hold_writes(true);
         let end = engine.log().end();
         while engine.db(0).exists("k") {}
         assert_eq!((engine.expire_cycle(Duration::from_secs(1)), engine.log().end()), (0, end));
-        engine.set_keep_expired(false);
+        engine.hold_writes(false);
         assert_eq!(engine.expire_cycle(Duration::from_secs(1)), 1);
     }
 
@@ -183,5 +190,39 @@ mod tests {
         engine.set_replica(true);
         assert!(!engine.append_own(b"*1\r\n$4\r\nPING\r\n"));
         assert_eq!(engine.log().end(), end);
+    }
+
+    #[test]
+    fn while_writes_are_held_nothing_changes_and_reads_go_on() {
+        let engine = Engine::default();
+        engine.log().activate();
+        let mut session = engine.session();
+        let call = |session: &mut crate::Session, line: &str| {
+            let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            let row = engine.lookup(args[0]).expect("a command");
+            let mut raw = Vec::new();
+            crate::log::encode_command(&mut raw, &args);
+            let request = crate::Request { args: &args, raw: Some(&raw) };
+            engine.call(session, row, request, &mut Vec::new(), &mut |_, _, _| ())
+        };
+        call(&mut session, "SET a 1");
+        engine.hold_writes(true);
+        let end = engine.log().end();
+        for write in ["SET a 2", "DEL a", "FLUSHALL", "PFCOUNT a", "BLPOP l 0"] {
+            assert_eq!(call(&mut session, write), crate::Outcome::Stalled, "{write}");
+        }
+        assert_eq!(call(&mut session, "GET a"), crate::Outcome::Done);
+        let mut block = engine.session();
+        for line in ["MULTI", "SET b 1"] {
+            assert_eq!(call(&mut block, line), crate::Outcome::Done);
+        }
+        assert_eq!(call(&mut block, "EXEC"), crate::Outcome::Stalled);
+        assert_eq!(engine.log().end(), end);
+        let mut link = engine.session();
+        link.from_primary = true;
+        assert_eq!(call(&mut link, "SET c 1"), crate::Outcome::Done, "a primary's stream is not held");
+        engine.hold_writes(false);
+        assert_eq!(call(&mut block, "EXEC"), crate::Outcome::Done, "nothing of it was lost");
+        assert_eq!(call(&mut session, "SET a 2"), crate::Outcome::Done);
     }
 }

@@ -174,6 +174,11 @@ impl Engine {
             self.unwatch(s);
             return self.refuse(row.id, s.resp3, out, &abort_because(&CmdError::READ_ONLY_REPLICA.0), true);
         }
+        if self.inner.role.get().holds_writes() && t.flags.any.intersects(Flags::LOGGED) && !s.from_primary {
+            drop(held);
+            s.transaction = Some(t);
+            return Outcome::Stalled;
+        }
         let now = if s.now_ms == 0 { now_ms() } else { s.now_ms };
         let mut fx = std::mem::take(&mut s.fx);
         let (mut db, resp3, from_primary) = (s.db, s.resp3, s.from_primary);

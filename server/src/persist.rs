@@ -111,7 +111,20 @@ pub(crate) fn path(server: &Server) -> PathBuf {
 
 /// Writes a snapshot and waits for it.
 pub(crate) fn save_now(server: &Arc<Server>) -> Result<(), String> {
-    let party = Party { paced: false, child: StandIn::begin(server), ..Party::new(path(server)) };
+    save_unless(server, || false)
+}
+
+/// The same, given up when `stop` says so.
+pub(crate) fn save_unless(
+    server: &Arc<Server>,
+    stop: impl Fn() -> bool + Send + Sync + 'static,
+) -> Result<(), String> {
+    let party = Party {
+        paced: false,
+        child: StandIn::begin(server),
+        stop: Arc::new(stop),
+        ..Party::new(path(server))
+    };
     finish(server, snapshot::seat(server, party), None)
 }
 
@@ -225,9 +238,16 @@ pub(crate) fn bgsave(server: &Arc<Server>) -> bool {
 
 /// Everything was deleted: what a running BGSAVE would write is of no use any more. One that replicas wait for goes on.
 pub(crate) fn flushed_all(server: &Server) {
-    if server.persist.bgsave_running.load(Ordering::Acquire) {
+    give_up_bgsave(server);
+}
+
+/// Ends a running BGSAVE without a file; whether there is one.
+pub(crate) fn give_up_bgsave(server: &Server) -> bool {
+    let running = server.persist.bgsave_running.load(Ordering::Acquire);
+    if running {
         server.persist.bgsave_aborted.store(true, Ordering::Release);
     }
+    running
 }
 
 /// Save points and scheduled saves.

@@ -2,7 +2,8 @@
 //!
 //! There is one shutdown at a time; who asks while one is under way shares its outcome. It begins by waiting, with
 //! writes paused, until every replica has acknowledged all of the log, for `shutdown-timeout` at most. Then what is to
-//! be saved is saved. If that fails, or SHUTDOWN ABORT comes first, everything goes on as before.
+//! be saved is saved, and writes stay paused to the end: what a client was told is in the files. If that fails, or SHUTDOWN
+//! ABORT comes before it is done, everything goes on as before.
 
 use crate::client::pause::{self, Mode, Reason};
 use crate::state::{Ending, Server};
@@ -30,6 +31,8 @@ struct Underway {
     /// On the server's clock; `None` unless it waits for replicas.
     deadline: Option<u64>,
     aborted: bool,
+    /// All is saved: it cannot be given up any more.
+    leaving: bool,
     /// Somebody asked not to wait any longer.
     now: bool,
     others: Vec<oneshot::Sender<()>>,
@@ -44,11 +47,30 @@ impl Shutdown {
     /// SHUTDOWN ABORT; false where there is nothing to abort.
     pub(crate) fn abort(&self) -> bool {
         let mut state = self.state.lock();
-        let Some(underway) = state.as_mut() else { return false };
+        let Some(underway) = state.as_mut().filter(|underway| !underway.leaving) else { return false };
         underway.aborted = true;
         self.changed.notify_waiters();
         true
     }
+
+    /// Was the one under way given up?
+    fn is_aborted(&self) -> bool {
+        self.state.lock().as_ref().is_some_and(|underway| underway.aborted)
+    }
+
+    /// The last moment at which it can be given up: false where it was.
+    fn leave(&self) -> bool {
+        let mut state = self.state.lock();
+        let Some(underway) = state.as_mut().filter(|underway| !underway.aborted) else { return false };
+        underway.leaving = true;
+        true
+    }
+}
+
+/// Why the server goes on.
+enum GoesOn {
+    Aborted,
+    Failed,
 }
 
 /// Ends the server. Returns only if it goes on: with the error to report.
@@ -76,27 +98,22 @@ pub(crate) async fn shutdown(server: &Arc<Server>, ending: Ending) -> String {
     crate::log!(Warning, "User requested shutdown...");
     server.repl.open.store(false, Ordering::Release);
     let outcome = match wait_for_replicas(server, ending).await {
-        Ok(()) => {
-            let outcome = finish(server, ending).await;
-            if outcome.is_err() {
-                crate::log!(
-                    Warning,
-                    "Errors trying to shut down the server. Check the logs for more information."
-                );
-            }
-            outcome
-        }
-        Err(()) => {
-            crate::log!(Notice, "Shutdown manually aborted.");
-            Err(())
-        }
+        Ok(()) => finish(server, ending).await,
+        Err(()) => Err(GoesOn::Aborted),
     };
-    pause::resume(server, Reason::Shutdown);
-    if outcome.is_ok() {
-        // The connections of those who asked end with the server.
-        server.shutdown.notify_one();
-        return std::future::pending().await;
+    match outcome {
+        Ok(()) => {
+            // The connections of those who asked end with the server, and so do those whose writes wait.
+            server.shutdown.notify_one();
+            return std::future::pending().await;
+        }
+        Err(GoesOn::Aborted) => crate::log!(Notice, "Shutdown manually aborted."),
+        Err(GoesOn::Failed) => crate::log!(
+            Warning,
+            "Errors trying to shut down the server. Check the logs for more information."
+        ),
     }
+    pause::resume(server, Reason::Shutdown);
     server.repl.open.store(true, Ordering::Release);
     let others = server.ending.state.lock().take().map(|u| u.others).unwrap_or_default();
     for to in others {
@@ -146,15 +163,17 @@ async fn wait_for_replicas(server: &Arc<Server>, ending: Ending) -> Result<(), (
 }
 
 /// Saves what is to be saved; an error, said in the log, means that the server must go on.
-async fn finish(server: &Arc<Server>, ending: Ending) -> Result<(), ()> {
+async fn finish(server: &Arc<Server>, ending: Ending) -> Result<(), GoesOn> {
     let config = server.config.load();
+    // What is written from here on would be in no file.
+    pause::pause(server, Reason::Shutdown, Mode::Write, u64::MAX);
     repl::primary::report_lag(server);
     if server.aof.mode() != crate::aof::Mode::Off && !server.is_loading() {
         if server.aof.mode() == crate::aof::Mode::Waiting {
             // Nothing of the data is durable before its first base is.
             if !ending.force {
                 crate::log!(Warning, "Writing initial AOF, can't exit.");
-                return Err(());
+                return Err(GoesOn::Failed);
             }
             crate::log!(Warning, "Writing initial AOF. Exit anyway.");
         }
@@ -164,17 +183,29 @@ async fn finish(server: &Arc<Server>, ending: Ending) -> Result<(), ()> {
     let save = ending.save.unwrap_or(!config.save.0.is_empty());
     if save && !server.is_loading() {
         crate::log!(Notice, "Saving the final RDB snapshot before exiting.");
+        if persist::give_up_bgsave(server) {
+            crate::log!(Warning, "There is a child saving an .rdb. Killing it!");
+        }
         let owner = server.clone();
         let (to, from) = oneshot::channel();
-        std::thread::spawn(move || to.send(persist::save_now(&owner)));
+        std::thread::spawn(move || {
+            let ending = owner.clone();
+            to.send(persist::save_unless(&owner, move || ending.ending.is_aborted()))
+        });
         let saved = from.await.unwrap_or_else(|_| Err("the saving thread panicked".into()));
         if let Err(e) = saved {
+            if server.ending.is_aborted() {
+                return Err(GoesOn::Aborted);
+            }
             if !ending.force {
                 crate::log!(Warning, "Error trying to save the DB, can't exit: {e}");
-                return Err(());
+                return Err(GoesOn::Failed);
             }
             crate::log!(Warning, "Error trying to save the DB. Exit anyway: {e}");
         }
+    }
+    if !server.ending.leave() {
+        return Err(GoesOn::Aborted);
     }
     if !config.pidfile.is_empty() {
         let _ = std::fs::remove_file(&config.pidfile);
@@ -182,7 +213,7 @@ async fn finish(server: &Arc<Server>, ending: Ending) -> Result<(), ()> {
     if !config.unixsocket.is_empty() {
         let _ = std::fs::remove_file(&config.unixsocket);
     }
-    // What was written while the snapshot was: the last thing, so that little comes after it.
+    // On a replica the primary's stream went on meanwhile: the last thing, so that little comes after it.
     flush_aof(server).await;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Roles that change, and links that break, without a write lost or data sent twice: FAILOVER, REPLICAOF, restarts.
 
+use sluice_tests::client::request;
 use sluice_tests::{Busy, Program, Reply, Server, Start, until};
 
 /// A primary with two replicas that follow it.
@@ -90,6 +91,19 @@ fn a_failover_that_cannot_be_is_refused_or_ends_in_time() {
     c.say("SET a 3");
     servers[1].signal("CONT");
     servers[1].same_as(&servers[0]);
+}
+
+#[test]
+fn a_replica_that_lacks_writes_of_its_primary_takes_over_only_when_forced_to() {
+    let servers = three("");
+    let id = servers[0].info("replication", "master_replid").expect("an id");
+    let beyond = servers[1].number("replication", "slave_repl_offset") + 1000;
+    let ask = format!("PSYNC {id} {beyond} FAILOVER");
+    assert!(servers[1].client().ask(&ask).text().contains("lacks writes"));
+    assert_eq!(servers[1].info("replication", "role").as_deref(), Some("slave"));
+    let mut forcing = servers[1].client();
+    forcing.send(&request(&sluice_tests::client::words(&format!("{ask} FORCE")))).expect("sent");
+    servers[1].reports("replication", "role", "master");
 }
 
 #[test]

@@ -213,6 +213,7 @@ fn config() -> LinkConfig {
         offer_sluice: true,
         timeout_ms: 20_000,
         failover: false,
+        forced: false,
     }
 }
 

@@ -1,7 +1,8 @@
 //! CLIENT PAUSE: commands of clients wait, all of them or those that write. A failover pauses writes as well.
 //!
 //! While writes wait nothing else may change the data or the log either: keys that expire are hidden, and deleted
-//! later, as on a replica. Replicas and the link to a primary are never paused.
+//! later, as on a replica. Replicas and the link to a primary are never paused. When [`pause`] returns, no command is under
+//! way that was let through before: the engine holds writes itself, where a command has its locks.
 
 use crate::state::{Server, gate};
 use parking_lot::Mutex;
@@ -98,6 +99,6 @@ pub(crate) fn cron(server: &Server) {
 fn update(server: &Server) {
     let paused = server.pause.mode(server.clock()).is_some();
     server.set_gate(gate::PAUSED, paused);
-    server.engine.set_keep_expired(paused);
+    server.engine.hold_writes(paused);
     server.pause.changed.notify_waiters();
 }

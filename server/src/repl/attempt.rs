@@ -123,6 +123,7 @@ impl<'a> Attempt<'a> {
         let _turn = server.repl.roles.of_link(shared)?;
         let c = server.config.load();
         let text = |b: &[u8]| (!b.is_empty()).then(|| String::from_utf8_lossy(b).into_owned());
+        let (failover, forced) = server.repl.failover.lock().handover();
         let config = LinkConfig {
             user: text(&c.masteruser),
             password: text(&c.masterauth),
@@ -131,7 +132,8 @@ impl<'a> Attempt<'a> {
             // A framed payload cannot go through a file.
             offer_sluice: super::loads_from_socket(server).is_some(),
             timeout_ms: c.repl_timeout * 1000,
-            failover: server.repl.failover.lock().is_in_progress(),
+            failover,
+            forced,
         };
         let resume = server.repl.state.lock().resume_point(server.engine.log().end());
         Some(Attempt {

@@ -78,11 +78,8 @@ pub(crate) fn replconf(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Fl
     Flow::Next
 }
 
-/// How long a replica that is asked to take over waits for what its primary sent before.
-const TAKE_OVER_WAIT: Duration = Duration::from_millis(50);
-
 /// Our primary asks us to change roles with it.
-fn take_over(conn: &Conn, replid: &[u8], offset: &[u8]) -> Result<(), &'static str> {
+fn take_over(conn: &Conn, replid: &[u8], offset: &[u8], forced: bool) -> Result<(), &'static str> {
     let server = &conn.server;
     crate::log!(Warning, "Failover request received for replid {}.", String::from_utf8_lossy(replid));
     if !super::is_replica(server) {
@@ -91,11 +88,15 @@ fn take_over(conn: &Conn, replid: &[u8], offset: &[u8]) -> Result<(), &'static s
     if !replid.eq_ignore_ascii_case(super::replid(server).as_bytes()) {
         return Err("ERR PSYNC FAILOVER replid must match my replid.");
     }
-    // The stream before this request may still be on its way to being applied. Without FORCE all of it is.
-    let wanted = sluice_engine::num::parse_i64(offset).map_or(0, |next| (next - 1).max(0) as u64);
-    let began = std::time::Instant::now();
-    while server.engine.log().end() < wanted && began.elapsed() < TAKE_OVER_WAIT {
-        std::thread::sleep(Duration::from_millis(1));
+    // A primary that asks without FORCE has our acknowledgement of all it wrote, and we acknowledge what is applied.
+    let wanted = sluice_engine::num::parse_i64(offset).map_or(0, |next| next.saturating_sub(1).max(0) as u64);
+    let have = server.engine.log().end();
+    if have < wanted && !forced {
+        crate::log!(
+            Warning,
+            "Not taking over: this replica has the log up to {have}, and the primary's ends at {wanted}"
+        );
+        return Err("ERR PSYNC FAILOVER refused: this replica lacks writes of its master.");
     }
     super::promote(server);
     let client = crate::admin::describe_client(server, &conn.client);
@@ -105,9 +106,10 @@ fn take_over(conn: &Conn, replid: &[u8], offset: &[u8]) -> Result<(), &'static s
 
 /// PSYNC replid offset `[FAILOVER]`
 pub(crate) fn psync(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
-    if let [_, replid, offset, word, ..] = args
+    if let [_, replid, offset, word, rest @ ..] = args
         && word.eq_ignore_ascii_case(b"failover")
-        && let Err(text) = take_over(conn, replid, offset)
+        && let forced = rest.first().is_some_and(|word| word.eq_ignore_ascii_case(b"force"))
+        && let Err(text) = take_over(conn, replid, offset, forced)
     {
         conn.error(out, text);
         return Flow::Next;

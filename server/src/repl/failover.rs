@@ -6,8 +6,10 @@
 //!       +--------------------------+---------------------------------------------+
 //! ```
 //!
-//! Writes are paused from the first step to the last, so the log stands still until the replica has all of it. Then
-//! we follow the replica with `PSYNC <id> <offset> FAILOVER`, which promotes it.
+//! Writes are paused from the first step to the last, so the log stands still until the replica has all of it: what was
+//! under way when the pause began is complete before the log's end is first looked at. Then we follow the replica with
+//! `PSYNC <id> <offset> FAILOVER`, which promotes it. A replica that does not have all of the log up to that offset refuses,
+//! unless we add `FORCE`: the operator said so, and the time was over.
 
 use super::primary::Replica;
 use super::role::follow_if;
@@ -40,6 +42,8 @@ pub(crate) struct Failover {
     deadline: Option<u64>,
     /// Go on at the deadline although the replica lags.
     force: bool,
+    /// That is how it went on.
+    forced: bool,
 }
 
 impl Failover {
@@ -60,6 +64,11 @@ impl Failover {
     /// Do we follow the replica already, which is to be told so?
     pub(crate) fn is_in_progress(&self) -> bool {
         self.step == Step::InProgress
+    }
+
+    /// The same, and whether the replica is to take over although it lacks some of the log.
+    pub(crate) fn handover(&self) -> (bool, bool) {
+        (self.is_in_progress(), self.forced)
     }
 }
 
@@ -140,9 +149,9 @@ fn request(server: &Arc<Server>, mut words: &[&[u8]]) -> Result<(), String> {
         None => crate::log!(Notice, "FAILOVER requested to any replica."),
     }
     let deadline = timeout.map(|ms| server.clock().saturating_add(ms));
-    *failover = Failover { step: Step::WaitForSync, target, deadline, force };
-    drop(failover);
+    // Before anybody can take the step that follows.
     pause::pause(server, Reason::Failover, Mode::Write, u64::MAX);
+    *failover = Failover { step: Step::WaitForSync, target, deadline, force, forced: false };
     Ok(())
 }
 
@@ -179,6 +188,7 @@ pub(crate) fn cron(server: &Arc<Server>) {
     };
     let Some((host, port)) = chosen else { return };
     failover.step = Step::InProgress;
+    failover.forced = late;
     failover.target = Some((host.clone(), port));
     drop(failover);
     // It may be aborted before.

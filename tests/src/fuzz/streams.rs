@@ -148,6 +148,7 @@ pub(super) fn link(input: &[u8]) -> bool {
         offer_sluice: first & 0x80 != 0,
         timeout_ms: 60_000,
         failover: false,
+        forced: false,
     };
     let resume = ResumePoint { replid: ReplId::parse(ID).expect("40 digits"), offset: 10 };
     let mut link = ReplicaLink::new(config, (first & 0x20 != 0).then_some(resume), 0);

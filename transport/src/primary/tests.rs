@@ -240,6 +240,7 @@ fn both_ends_agree_byte_by_byte_on_full_and_then_partial_sync() {
         offer_sluice: true,
         timeout_ms: 1000,
         failover: false,
+        forced: false,
     };
     let mut follower = ReplicationState::new();
     follower.become_replica();

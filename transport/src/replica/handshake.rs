@@ -98,6 +98,8 @@ impl ReplicaLink {
                 let mut words: Vec<&[u8]> = vec![b"PSYNC", point.replid.as_bytes(), from.as_bytes()];
                 if self.config.failover {
                     words.push(b"FAILOVER");
+                    // Redis looks no further than the word before.
+                    words.extend(self.config.forced.then_some(b"FORCE".as_slice()));
                 }
                 encode_command(&mut self.out, &words);
             }

@@ -56,6 +56,8 @@ pub struct LinkConfig {
     pub timeout_ms: u64,
     /// We were its primary and ask it to change roles: `PSYNC <id> <offset> FAILOVER`.
     pub failover: bool,
+    /// It is to do so although it lacks some of our log: `FORCE` behind that.
+    pub forced: bool,
 }
 
 /// How important a log line is, as Redis grades them.

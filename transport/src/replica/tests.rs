@@ -15,6 +15,7 @@ fn config() -> LinkConfig {
         offer_sluice: false,
         timeout_ms: 60_000,
         failover: false,
+        forced: false,
     }
 }
 
