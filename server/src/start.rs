@@ -7,7 +7,9 @@ use crate::repl::Replication;
 use crate::slowlog::Slowlog;
 use crate::state::{Server, Stats, gate};
 use crate::{commands, cron, logging, net, os, repl};
-use sluice_persistence::storage::{Budget, Disk, Paced, PowerCut, Storage, Throttle, Throttled};
+use sluice_persistence::storage::{
+    Budget, Disk, Faults, Faulty, Paced, PowerCut, Storage, Throttle, Throttled,
+};
 use sluice_transport::state::Role;
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
@@ -109,6 +111,10 @@ fn storage(config: &Config) -> Arc<dyn Storage> {
     if config.storage_throttle_rate > 0 || config.storage_throttle_latency > 0 {
         let latency = Duration::from_micros(config.storage_throttle_latency);
         storage = Arc::new(Throttled::new(Disk, Throttle::new(config.storage_throttle_rate, latency)));
+    }
+    if !config.storage_syncs_fail_while.is_empty() {
+        let syncs_fail_while = Some(config.storage_syncs_fail_while.clone().into());
+        storage = Arc::new(Faulty::new(storage, Faults { syncs_fail_while, ..Faults::default() }));
     }
     if config.storage_power_cut_at > 0 {
         let (at, seed) = (config.storage_power_cut_at, config.storage_power_cut_seed);
@@ -329,13 +335,8 @@ fn serve(mut config: Config) -> Result<(), String> {
     let (to, from) = mpsc::unbounded_channel();
     workers.push(to);
     let grown = server.repl.grown.clone();
-    let weak = Arc::downgrade(&server);
-    server.engine.log().set_waker(move || {
-        grown.notify_waiters();
-        if let Some(server) = weak.upgrade() {
-            server.aof.wake();
-        }
-    });
+    // Replicas alone ask for it. Who wrote sees to the append-only file itself, and cron to what nobody waits for.
+    server.engine.log().set_waker(move || grown.notify_waiters());
     // The memory of a server without data, which INFO tells from that of the data.
     crate::admin::info::Memory::now();
     os::short_turns();

@@ -1,6 +1,6 @@
 //! The append-only file, from outside: what survives, who else can read it, and what happens when the disk fails.
 
-use sluice_tests::data::{every_encoding, write_some};
+use sluice_tests::data::{bulk, every_encoding, write_some};
 use sluice_tests::small_disk::SmallDisk;
 use sluice_tests::{Busy, Program, Reply, Server, Start, peers_here, until};
 use std::path::{Path, PathBuf};
@@ -386,4 +386,61 @@ fn an_old_single_file_moves_into_the_folder() {
         manifest(&server),
         "file appendonly.aof.2.base.rdb seq 2 type b\nfile appendonly.aof.2.incr.aof seq 2 type i\n"
     );
+}
+
+#[test]
+fn after_a_sync_that_failed_nothing_is_called_durable_before_it_is_written_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fault = folder.path().join("syncs-fail");
+    let options = format!("{ON} --appendfsync everysec --storage-syncs-fail-while {}", fault.display());
+    let server = Server::sluice(&options);
+    let mut c = server.client();
+    bulk(&mut c, 500, 500);
+    assert_eq!(c.say("WAITAOF 1 0 0"), Reply::Array(vec![Reply::Int(1), Reply::Int(0)]));
+    std::fs::write(&fault, "").expect("the fault");
+    c.say("SET doubtful 1");
+    server.logged("Fail to fsync the AOF file");
+    // From here on every sync succeeds; the next base takes its time.
+    c.say("CONFIG SET persistence-max-bandwidth 1000");
+    std::fs::remove_file(&fault).expect("the fault");
+    until("a rewrite is under way", || {
+        let begun = server.number("persistence", "current_save_keys_total") > 0;
+        (begun && server.number("persistence", "aof_rewrite_in_progress") == 1).then_some(())
+    });
+    assert_eq!(c.say("WAITAOF 1 0 2500"), Reply::Array(vec![Reply::Int(0), Reply::Int(0)]));
+    assert!(c.ask("SET refused 1").text().starts_with("MISCONF Errors writing to the AOF file"));
+    c.say("CONFIG SET persistence-max-bandwidth 0");
+    assert_eq!(c.say("WAITAOF 1 0 0"), Reply::Array(vec![Reply::Int(1), Reply::Int(0)]));
+    until("writes are taken again", || (c.ask("SET healed 1").text() == "OK").then_some(()));
+    assert_eq!(c.say("WAITAOF 1 0 0"), Reply::Array(vec![Reply::Int(1), Reply::Int(0)]));
+    let digest = server.digest();
+    assert_eq!(restart_after_kill(server, ON).digest(), digest);
+}
+
+#[test]
+fn a_folder_is_of_one_server_until_that_has_ended_or_let_go_of_it() {
+    let first = Server::sluice(ON);
+    first.say("SET a 1");
+    let (status, log) = Start::new(Program::Sluice, ON).dir(first.dir()).refused();
+    assert!(!status.success());
+    let named = format!("{} is in use by another server", folder(&first).display());
+    assert!(log.contains(&named), "{log}");
+    // Neither does one that is running get it.
+    let second = Start::new(Program::Sluice, "--save ''").dir(first.dir()).up();
+    assert!(second.client().ask("CONFIG SET appendonly yes").text().contains("Unable to turn on AOF"));
+    assert!(second.client().ask("BGREWRITEAOF").is_error());
+    first.say("SET b 1");
+    let digest = first.digest();
+    let first = restart_after_kill(first, ON);
+    assert_eq!(first.digest(), digest);
+    // What it finds then is what the other left there.
+    rewrite(&first);
+    first.say("CONFIG SET appendonly no");
+    second.say("SET c 1");
+    second.say("CONFIG SET appendonly yes");
+    rewritten(&second);
+    assert_eq!(second.say("WAITAOF 1 0 0").items()[0], Reply::Int(1));
+    assert!(first.client().ask("CONFIG SET appendonly yes").is_error());
+    second.kill();
+    drop(first);
 }

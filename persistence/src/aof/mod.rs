@@ -26,4 +26,4 @@ pub mod writer;
 pub use load::{AofError, AofLoad, AofNote, AofOptions, AofPlace, load};
 pub use manifest::{AofFile, Manifest, ManifestError};
 pub use rewrite::{RewriteOptions, rewrite_as_commands};
-pub use writer::IncrWriter;
+pub use writer::{IncrWriter, Syncer};

@@ -4,10 +4,15 @@
 //! cuts it back to that at once, or, where even that fails, before the next write; so the file never grows
 //! behind a torn write, and the caller simply tries the same bytes again.
 //!
+//! A sync that fails is for good. The kernel may have dropped what it could not write and forgotten about it, so that the next
+//! sync succeeds without that; after one failure a file is never called durable again, by none of its handles. What
+//! it held must be written anew, elsewhere.
+//!
 //! A file that is synced after every few writes is given room in advance ([`IncrWriter::reserve`]): finding room anew
 //! each time is a third of what such a sync writes to a journal. The room is beyond the file's end, where no reader sees it.
 
 use crate::storage::{FileWriter, Storage};
+use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +28,42 @@ pub struct IncrWriter {
     torn: bool,
     /// There is room up to here.
     reserved: u64,
+    lost: Lost,
+}
+
+/// Whether a sync of the file failed, with the number of that error, where it has one. Held over each sync: one that begins
+/// after another failed knows of it.
+type Lost = Arc<Mutex<Option<Option<i32>>>>;
+
+fn sync(file: &mut dyn FileWriter, lost: &Lost) -> io::Result<()> {
+    let mut lost = lost.lock();
+    match *lost {
+        Some(Some(number)) => Err(io::Error::from_raw_os_error(number)),
+        Some(None) => Err(io::Error::other("a sync of the file failed before")),
+        None => file.sync().inspect_err(|e| *lost = Some(e.raw_os_error())),
+    }
+}
+
+/// A handle that syncs what another wrote.
+pub struct Syncer {
+    file: Box<dyn FileWriter>,
+    lost: Lost,
+}
+
+impl std::fmt::Debug for Syncer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Syncer").field("lost", &*self.lost.lock()).finish()
+    }
+}
+
+impl Syncer {
+    /// Returns once all that was written is durable.
+    ///
+    /// # Errors
+    /// That of the storage; and the same from then on.
+    pub fn sync(&mut self) -> io::Result<()> {
+        sync(&mut *self.file, &self.lost)
+    }
 }
 
 /// Room asked for at a time, in bytes.
@@ -45,7 +86,8 @@ impl IncrWriter {
     pub fn open(storage: &Arc<dyn Storage>, path: &Path) -> io::Result<Self> {
         let file = storage.append(path)?;
         let len = file.position();
-        Ok(Self { storage: storage.clone(), path: path.to_path_buf(), file, len, torn: false, reserved: len })
+        let (storage, path) = (storage.clone(), path.to_path_buf());
+        Ok(Self { storage, path, file, len, torn: false, reserved: len, lost: Lost::default() })
     }
 
     /// Where it is.
@@ -122,13 +164,21 @@ impl IncrWriter {
     }
 
     /// Returns once all that was written is durable.
+    ///
+    /// # Errors
+    /// That of the storage; and the same from then on.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.file.sync()
+        sync(&mut *self.file, &self.lost)
+    }
+
+    /// Did a sync fail? What of the file is on the storage is unknown, for good.
+    pub fn is_lost(&self) -> bool {
+        self.lost.lock().is_some()
     }
 
     /// A second handle of the file, for a thread that syncs it while this one goes on writing.
-    pub fn syncer(&self) -> io::Result<Box<dyn FileWriter>> {
-        self.storage.append(&self.path)
+    pub fn syncer(&self) -> io::Result<Syncer> {
+        Ok(Syncer { file: self.storage.append(&self.path)?, lost: self.lost.clone() })
     }
 }
 
@@ -168,5 +218,29 @@ mod tests {
         w.write(b"second").unwrap_err();
         w.write(b"second").unwrap();
         assert_eq!(memory.read(path).unwrap(), b"firstsecond");
+    }
+
+    #[test]
+    fn a_file_whose_sync_failed_is_never_durable_again() {
+        for by_syncer in [false, true] {
+            // Operations: create, open, write, the syncer's open, sync.
+            let faults = Faults { fail_at: vec![6], ..Faults::default() };
+            let storage: Arc<dyn Storage> = Arc::new(Faulty::new(Memory::default(), faults));
+            let mut file = IncrWriter::create(&storage, Path::new("incr")).unwrap();
+            let mut syncer = file.syncer().unwrap();
+            file.write(b"what the kernel drops").unwrap();
+            assert!(!file.is_lost());
+            let first = if by_syncer { syncer.sync() } else { file.sync() };
+            let second = if first.is_ok() { file.sync() } else { first };
+            assert!(second.is_err(), "one of them is the fault");
+            // The storage would let these pass.
+            assert!(file.is_lost());
+            assert!(file.sync().is_err() && syncer.sync().is_err());
+            file.write(b"more").unwrap();
+            assert!(file.sync().is_err() && syncer.sync().is_err());
+            let mut other = IncrWriter::create(&storage, Path::new("next")).unwrap();
+            other.write(b"written anew").unwrap();
+            other.sync().unwrap();
+        }
     }
 }

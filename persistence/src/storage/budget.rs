@@ -5,7 +5,7 @@
 //! reaches the rate. The rate can change while somebody waits. [`Paced`] applies a budget to the writes of a
 //! [`Storage`]; reading, renaming and syncing are free.
 
-use super::{FileReader, FileWriter, Storage};
+use super::{DirLock, FileReader, FileWriter, Storage};
 use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -166,6 +166,10 @@ impl<S: Storage> Storage for Paced<S> {
     }
     fn len(&self, path: &Path) -> io::Result<u64> {
         self.inner.len(path)
+    }
+
+    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
+        self.inner.lock_dir(dir)
     }
 }
 

@@ -7,8 +7,8 @@
 
 #![allow(unsafe_code)]
 
-use super::{FileReader, FileWriter, Storage};
-use std::fs::{self, File, OpenOptions};
+use super::{DirLock, FileReader, FileWriter, Storage};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
@@ -104,6 +104,15 @@ impl Storage for Disk {
 
     fn len(&self, path: &Path) -> io::Result<u64> {
         Ok(fs::metadata(path)?.len())
+    }
+
+    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
+        let held = File::open(dir)?;
+        match held.try_lock() {
+            Ok(()) => Ok(DirLock { _held: Some(held) }),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
     }
 }
 

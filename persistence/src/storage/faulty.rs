@@ -5,7 +5,7 @@
 //! else: of unsynced bytes a random prefix survives, of names not yet synced with their folder a random
 //! number of the oldest changes. Random means drawn from the seed: the same schedule breaks the same way.
 
-use super::{FileReader, FileWriter, Storage, folder_of};
+use super::{DirLock, FileReader, FileWriter, Storage, folder_of};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,9 @@ pub struct Faults {
     pub crash_at: Option<u64>,
     /// Bytes that can be written in all before the disk is full.
     pub capacity: Option<u64>,
+    /// Syncs of files fail while there is a file of this name on the real file system: for a fault that begins and ends
+    /// when a test of a whole process says so.
+    pub syncs_fail_while: Option<PathBuf>,
 }
 
 /// A [`Storage`] that fails as its [`Faults`] say.
@@ -315,6 +318,10 @@ impl<S: Storage> Storage for Faulty<S> {
     fn len(&self, path: &Path) -> io::Result<u64> {
         self.inner.len(path)
     }
+
+    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
+        self.inner.lock_dir(dir)
+    }
 }
 
 struct FaultyWriter {
@@ -349,6 +356,9 @@ impl FileWriter for FaultyWriter {
     fn sync(&mut self) -> io::Result<()> {
         let mut state = lock(&self.state);
         state.check()?;
+        if state.faults.syncs_fail_while.as_ref().is_some_and(|path| path.exists()) {
+            return Err(injected());
+        }
         self.inner.sync()?;
         if let Some(file) = state.files.get_mut(&self.id) {
             file.synced = file.len;

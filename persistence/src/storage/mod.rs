@@ -57,6 +57,14 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
     /// Size of a file in bytes.
     fn len(&self, path: &Path) -> io::Result<u64>;
+    /// Takes a folder for this process alone, until the lock is dropped or the process has ended, in whatever way. A storage
+    /// that no other process sees has nothing to do.
+    ///
+    /// # Errors
+    /// `WouldBlock` where another process has it; others where the folder cannot be locked.
+    fn lock_dir(&self, _dir: &Path) -> io::Result<DirLock> {
+        Ok(DirLock::default())
+    }
     /// Whether there is a file of that name.
     fn exists(&self, path: &Path) -> io::Result<bool> {
         match self.len(path) {
@@ -65,6 +73,13 @@ pub trait Storage: Send + Sync + fmt::Debug {
             Err(e) => Err(e),
         }
     }
+}
+
+/// A folder that is this process' alone while this lives: see [`Storage::lock_dir`].
+#[derive(Debug, Default)]
+pub struct DirLock {
+    /// Open, and thereby locked.
+    _held: Option<std::fs::File>,
 }
 
 /// A file being written, at its end.
@@ -150,5 +165,8 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
     }
     fn len(&self, path: &Path) -> io::Result<u64> {
         (**self).len(path)
+    }
+    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
+        (**self).lock_dir(dir)
     }
 }

@@ -5,7 +5,7 @@
 //! is already reserved, so rates hold over any number of threads. Nothing is cached: a write returns
 //! when the modelled disk has it, which is how a disk with no dirty pages to spare behaves.
 
-use super::{FileReader, FileWriter, Storage};
+use super::{DirLock, FileReader, FileWriter, Storage};
 use std::io;
 use std::ops::Range;
 use std::os::fd::RawFd;
@@ -135,6 +135,10 @@ impl<S: Storage> Storage for Throttled<S> {
     }
     fn len(&self, path: &Path) -> io::Result<u64> {
         self.metadata_operation().len(path)
+    }
+
+    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
+        self.inner.lock_dir(dir)
     }
 }
 

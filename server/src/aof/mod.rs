@@ -11,6 +11,7 @@
 //! - `hold`: what replies wait for, and who writes when;
 //! - `group`: how many one sync of `always` should serve;
 //! - `rewrite`: BGREWRITEAOF, from a cut, on a thread of its own; also how `appendonly yes` begins;
+//! - `folder`: one server to a folder;
 //! - `start`: loading and opening at the start, and DEBUG LOADAOF;
 //! - `wait`: WAITAOF.
 //!
@@ -21,6 +22,7 @@
 //! writer's reader: with more than [`QUEUE_LIMIT`] of it unwritten, connections that wrote wait whatever happens,
 //! reads go on.
 
+mod folder;
 mod group;
 mod hold;
 mod rewrite;
@@ -68,6 +70,7 @@ pub(crate) struct Aof {
     manifest: Mutex<Manifest>,
     /// Where the files of `manifest` are: `dir` may be changed while they are written.
     place: Mutex<Option<AofPlace>>,
+    folder: folder::Folder,
     writer: Mutex<Option<Writer>>,
     /// There is a writer: its offsets move.
     writing: AtomicBool,
@@ -119,6 +122,7 @@ impl Default for Aof {
             ready: AtomicBool::new(false),
             manifest: Mutex::new(Manifest::default()),
             place: Mutex::new(None),
+            folder: folder::Folder::default(),
             writer: Mutex::new(None),
             writing: AtomicBool::new(false),
             written: AtomicU64::new(0),
@@ -219,6 +223,7 @@ pub(crate) fn follow_appendonly(server: &Arc<Server>, config: &Config) -> Result
         }),
         (false, Mode::Waiting | Mode::On) => {
             disable(server);
+            server.aof.folder.release();
             Ok(())
         }
         _ => Ok(()),
@@ -263,7 +268,10 @@ fn enable(server: &Arc<Server>) -> Result<(), String> {
         );
         rewrite::stop(server);
     }
-    rewrite::begin(server).inspect_err(|_| aof.set_mode(Mode::Off))
+    rewrite::begin(server).inspect_err(|_| {
+        aof.set_mode(Mode::Off);
+        aof.folder.release();
+    })
 }
 
 /// Ends the append-only file, which stays as it is: whole and synced.

@@ -11,7 +11,7 @@
 //! name, which step 4 gives its own. Where it is off, only a base is written. After failures automatic tries are
 //! spaced as in Redis: the third in a row waits a minute, then two, up to an hour.
 
-use super::writer::{NextFile, Writer};
+use super::writer::{NextFile, Writer, sync_recovered};
 use super::{Mode, drop_writer, place, progressed};
 use crate::config::Config;
 use crate::repl::pace::Pace;
@@ -33,6 +33,8 @@ use std::time::Duration;
 const CUT_RETRY: Duration = Duration::from_millis(5);
 /// Failures in a row after which automatic tries are spaced (`AOF_REWRITE_LIMITE_THRESHOLD`).
 const FAILURES_FREE: u64 = 3;
+/// The same where clients' writes are refused until a new base is there, after a sync that failed: in seconds.
+const SYNC_RETRY_SECONDS: u64 = 2;
 /// Longest space between them, in minutes (`AOF_REWRITE_LIMITE_MAX_MINUTES`).
 const MAX_DELAY_MINUTES: u64 = 60;
 
@@ -150,6 +152,10 @@ fn limited(server: &Server) -> bool {
         }
         return early;
     }
+    if server.aof.figures.sync_error.load(Ordering::Acquire) != 0 {
+        r.next_try.store(unix_seconds() + SYNC_RETRY_SECONDS, Ordering::Relaxed);
+        return true;
+    }
     let minutes = (r.delay_minutes.load(Ordering::Relaxed) * 2).clamp(1, MAX_DELAY_MINUTES);
     r.delay_minutes.store(minutes, Ordering::Relaxed);
     r.next_try.store(unix_seconds() + minutes * 60, Ordering::Relaxed);
@@ -175,7 +181,7 @@ fn begin_with(server: &Arc<Server>, hold: Option<Hold>) -> Result<(), String> {
         .storage
         .create_dir(&place.dir)
         .map_err(|e| format!("Can't open or create append-only dir {}: {e}", place.dir.display()))
-        .and_then(|()| super::start::look_in(server, place));
+        .and_then(|()| super::start::take_over(server, place));
     if let Err(e) = prepared {
         aof.figures.rewrite_failed.store(true, Ordering::Relaxed);
         ended(server);
@@ -202,6 +208,9 @@ fn begin_with(server: &Arc<Server>, hold: Option<Hold>) -> Result<(), String> {
 
 fn ended(server: &Server) {
     let r = &server.aof.rewriting;
+    if server.aof.mode() == Mode::Off && !server.config.load().appendonly {
+        server.aof.folder.release();
+    }
     let guard = r.stopped.lock();
     server.aof.figures.rewrite_began.store(0, Ordering::Relaxed);
     r.running.store(false, Ordering::Release);
@@ -350,8 +359,15 @@ fn next_file(server: &Server, place: &AofPlace, mode: Mode) -> Result<Option<Inc
             let path = next.add_incr(&place.filename).path(&place.dir);
             let file = IncrWriter::create(storage, &path).map_err(fail(&path))?;
             // Where this fails the file stays: a start that finds it named finds it empty, which is as good as unnamed.
-            replace_manifest(server, place, &next)?;
+            let durable = replace_manifest(server, place, &next)?;
             *manifest = next;
+            if !durable {
+                // After a power cut the file might be in no manifest, and what was synced into it lost: it stays empty.
+                return Err(Failure::Failed(format!(
+                    "The manifest in {} might not survive a power cut",
+                    place.dir.display()
+                )));
+            }
             (file, path)
         }
     };
@@ -490,6 +506,9 @@ fn commit(
         let size = stats.bytes + w.last_file().len();
         aof.figures.size.store(size, Ordering::Relaxed);
         aof.figures.base_size.store(size, Ordering::Relaxed);
+        if !w.is_lost() {
+            sync_recovered(server);
+        }
     }
     if mode == Mode::Waiting {
         aof.set_mode(Mode::On);

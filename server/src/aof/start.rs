@@ -20,6 +20,11 @@ use std::sync::atomic::Ordering;
 pub(crate) fn load_at_start(server: &Arc<Server>) -> Result<(), String> {
     let config = server.config.load();
     let place = configured_place(&config);
+    server
+        .storage
+        .create_dir(&place.dir)
+        .map_err(|e| format!("Can't open or create append-only dir {}: {e}", place.dir.display()))?;
+    server.aof.folder.take(server, &place)?;
     let mut manifest = read_manifest(server, &place)?;
     if let Some(loaded) = load_into(server, &server.engine, &place, &mut manifest, &config)? {
         crate::log!(Notice, "DB loaded from append only file: {:.3} seconds", loaded.elapsed.as_secs_f64());
@@ -43,6 +48,14 @@ pub(super) fn look_in(server: &Server, place: AofPlace) -> Result<(), String> {
         *known = Some(place);
     }
     Ok(())
+}
+
+/// The same, with the folder for ourselves: what it holds may have changed while it was not.
+pub(super) fn take_over(server: &Server, place: AofPlace) -> Result<(), String> {
+    if server.aof.folder.take(server, &place)? {
+        *server.aof.place.lock() = None;
+    }
+    look_in(server, place)
 }
 
 fn read_manifest(server: &Server, place: &AofPlace) -> Result<Manifest, String> {

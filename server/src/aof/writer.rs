@@ -8,7 +8,8 @@
 //! Policies: `always` writes and syncs in one go, as often as there is something; everything appended during a sync
 //! waits for the next. `everysec` leaves the sync to the second thread, so that a slow one delays neither writes nor
 //! replies; if one takes over [`SLOW_SYNC`] the delay is counted. `no` never syncs, except a file that is complete:
-//! one that others follow must not be torn. The writer's thread does what no worker does (see `hold`).
+//! one that others follow must not be torn. After a sync that failed nothing more of that file is called durable: a rewrite
+//! makes a new base, and the log goes on in the file that follows it. The writer's thread does what no worker does (see `hold`).
 
 use super::group::{Gathering, Group};
 use super::{progressed, update_gate};
@@ -18,8 +19,7 @@ use crate::state::Server;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use sluice_engine::log::{LogReader, encode_command};
-use sluice_persistence::aof::IncrWriter;
-use sluice_persistence::storage::FileWriter;
+use sluice_persistence::aof::{IncrWriter, Syncer};
 use sluice_transport::primary::PING_RECORD;
 use std::collections::VecDeque;
 use std::io;
@@ -67,7 +67,7 @@ pub(super) struct Writer {
     sync_asked: u64,
     last_sync: Instant,
     /// The handle the sync thread uses.
-    syncer: Option<Arc<Mutex<Box<dyn FileWriter>>>>,
+    syncer: Option<Arc<Mutex<Syncer>>>,
     sync_began: Option<Instant>,
     delay_counted: bool,
     last_error_line: Option<Instant>,
@@ -87,7 +87,7 @@ pub(super) struct NextFile {
 
 /// What the sync thread is to sync, and which offset is durable then.
 struct SyncJob {
-    file: Arc<Mutex<Box<dyn FileWriter>>>,
+    file: Arc<Mutex<Syncer>>,
     offset: u64,
     epoch: u64,
 }
@@ -143,6 +143,11 @@ impl Writer {
         server.aof.written.fetch_max(offset, Ordering::AcqRel);
         server.aof.synced.fetch_max(offset, Ordering::AcqRel);
         server.aof.acked.fetch_max(offset, Ordering::AcqRel);
+    }
+
+    /// Did a sync fail of the file that is written now, or of one that follows?
+    pub(super) fn is_lost(&self) -> bool {
+        self.file.is_lost() || self.next.iter().any(|next| next.file.is_lost())
     }
 
     /// The file everything goes to in the end.
@@ -236,7 +241,7 @@ impl Writer {
         let aof = &server.aof;
         let offset = aof.written.load(Ordering::Acquire);
         if self.sync_asked < self.file.len() || aof.synced.load(Ordering::Acquire) < offset {
-            self.file.sync()?;
+            self.file.sync().inspect_err(|e| sync_failed(server, e))?;
             self.sync_asked = self.file.len();
             self.last_sync = Instant::now();
         }
@@ -325,6 +330,10 @@ impl Writer {
             return Next::Sleep(Some(SYNC_PERIOD));
         }
         self.sync_began = None;
+        if self.file.is_lost() {
+            // Nothing of it will ever be known to be durable. It is being written anew, or soon will be.
+            return Next::Sleep(Some(RETRY));
+        }
         if self.sync_asked >= self.file.len() && figures.sync_error.load(Ordering::Acquire) == 0 {
             // All there is in the file is durable, and so is the log that left nothing in it.
             server.aof.synced.fetch_max(server.aof.written.load(Ordering::Acquire), Ordering::AcqRel);
@@ -381,6 +390,22 @@ impl Writer {
             crate::log!(Warning, "AOF write error looks solved, Redis can write again.");
             update_gate(server);
         }
+    }
+}
+
+/// What the storage kept of the file is unknown from here on: clients' writes are refused until it is written anew.
+fn sync_failed(server: &Server, e: &io::Error) {
+    server.aof.figures.sync_error.store(error_number(e), Ordering::Release);
+    server.aof.rewriting.scheduled.store(true, Ordering::Release);
+    update_gate(server);
+}
+
+/// A new base is durable, and the log goes on in a file that syncs: the faults before are over.
+pub(super) fn sync_recovered(server: &Server) {
+    if server.aof.figures.sync_error.swap(0, Ordering::AcqRel) != 0 {
+        server.aof.rewriting.scheduled.store(false, Ordering::Release);
+        crate::log!(Warning, "The AOF file can be synced again.");
+        update_gate(server);
     }
 }
 
@@ -463,17 +488,12 @@ fn run_syncs(server: &Server, jobs: &Receiver<SyncJob>) {
                 if job.epoch == aof.epoch.load(Ordering::Acquire) {
                     aof.synced.fetch_max(job.offset, Ordering::AcqRel);
                 }
-                if aof.figures.sync_error.swap(0, Ordering::AcqRel) != 0 {
-                    crate::log!(Warning, "The AOF file can be synced again.");
-                    update_gate(server);
-                }
             }
             Err(e) => {
                 crate::log!(Warning, "Fail to fsync the AOF file: {}", os_reason(&e));
-                aof.figures.sync_error.store(error_number(&e), Ordering::Release);
-                // What the storage kept of the file is unknown from here on: it is written anew.
-                aof.rewriting.scheduled.store(true, Ordering::Release);
-                update_gate(server);
+                if job.epoch == aof.epoch.load(Ordering::Acquire) {
+                    sync_failed(server, &e);
+                }
             }
         }
         progressed(server);

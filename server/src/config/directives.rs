@@ -315,6 +315,8 @@ directives! {
     // The slow disk of benchmarks: bytes a second (0: unthrottled) and microseconds an operation.
     storage_throttle_rate: u64 = 0, "storage-throttle-rate", Bytes(0, LONG_BYTES), FIXED, Full;
     storage_throttle_latency: u64 = 0, "storage-throttle-latency", Range(0, 60_000_000), FIXED, Full;
+    // Syncs fail while there is a file of this name.
+    storage_syncs_fail_while: String = String::new(), "storage-syncs-fail-while", Any, FIXED, Full;
     storage_power_cut_at: u64 = 0, "storage-power-cut-at", Range(0, LONG), FIXED, Full;
     storage_power_cut_seed: u64 = 0, "storage-power-cut-seed", Range(0, LONG), FIXED, Full;
 
