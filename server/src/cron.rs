@@ -27,11 +27,7 @@ pub(crate) async fn run(server: Arc<Server>) {
             server.engine.expire_own(EXPIRE_BUDGET);
         }
         server.stats.sample();
-        crate::admin::info::sample_peak();
-        let config = server.config.load();
-        if config.maxmemory > 0 {
-            server.update_memory_gate(&config);
-        }
+        server.memory.sample(crate::maxmemory::uncounted(&server));
         repl::primary::cron(&server);
         {
             // A snapshot and a rewrite that are due together share a cut.

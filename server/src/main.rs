@@ -13,6 +13,7 @@ mod cron;
 mod dump;
 mod latency;
 mod logging;
+mod maxmemory;
 mod net;
 mod os;
 mod persist;

@@ -1,4 +1,4 @@
-//! The slow log: commands that took longer than `slowlog-log-slower-than`.
+//! The slow log: commands that took longer than `slowlog-log-slower-than`. Passwords, and what tells of users, are not in it.
 
 use crate::client::registry::Client;
 use parking_lot::Mutex;
@@ -60,7 +60,9 @@ impl Slowlog {
                 kept.push(format!("... ({} more arguments)", args.len() - MAX_ARGS + 1).into_bytes());
                 break;
             }
-            if a.len() > MAX_ARG {
+            if is_secret(args, i) {
+                kept.push(b"(redacted)".to_vec());
+            } else if a.len() > MAX_ARG {
                 let mut short = a[..MAX_ARG].to_vec();
                 short.extend_from_slice(format!("... ({} more bytes)", a.len() - MAX_ARG).as_bytes());
                 kept.push(short);
@@ -79,5 +81,57 @@ impl Slowlog {
         let mut entries = self.entries.lock();
         entries.push_front(entry);
         entries.truncate(self.max_len.load(Ordering::Relaxed));
+    }
+}
+
+/// Whether argument `at` of a command is one that Redis does not log either.
+fn is_secret(args: &[&[u8]], at: usize) -> bool {
+    let is = |i: usize, word: &str| args.get(i).is_some_and(|a| a.eq_ignore_ascii_case(word.as_bytes()));
+    // The words of an option that stands one or two places before.
+    let after = |word: &str, count: usize| (1..=count).any(|back| at > back && is(at - back, word));
+    match args[0].to_ascii_lowercase().as_slice() {
+        b"auth" => at > 0,
+        b"hello" => at > 2 && after("auth", 2),
+        b"migrate" => at > 5 && (after("auth", 1) || after("auth2", 2)),
+        b"acl" => at > 1 && ["setuser", "getuser", "deluser"].iter().any(|sub| is(1, sub)),
+        b"config" => at > 2 && at % 2 == 1 && is(1, "set") && crate::config::is_secret(args[at - 1]),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        for (line, shown) in [
+            ("AUTH s", "AUTH (redacted)"),
+            ("auth u s", "auth (redacted) (redacted)"),
+            ("HELLO 3 AUTH u s SETNAME n", "HELLO 3 AUTH (redacted) (redacted) SETNAME n"),
+            ("HELLO 3 SETNAME n AUTH u s", "HELLO 3 SETNAME n AUTH (redacted) (redacted)"),
+            (
+                "CONFIG SET requirepass s hz 10 MASTERAUTH s",
+                "CONFIG SET requirepass (redacted) hz 10 MASTERAUTH (redacted)",
+            ),
+            (
+                "config set masteruser u tls-key-file-pass s",
+                "config set masteruser (redacted) tls-key-file-pass (redacted)",
+            ),
+            ("CONFIG GET requirepass", "CONFIG GET requirepass"),
+            ("ACL SETUSER u on >s", "ACL SETUSER (redacted) (redacted) (redacted)"),
+            ("ACL CAT read", "ACL CAT read"),
+            ("MIGRATE h 1 k 0 9 COPY AUTH s KEYS a b", "MIGRATE h 1 k 0 9 COPY AUTH (redacted) KEYS a b"),
+            ("MIGRATE h 1 k 0 9 AUTH2 u s", "MIGRATE h 1 k 0 9 AUTH2 (redacted) (redacted)"),
+            ("SET auth s", "SET auth s"),
+        ] {
+            let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            let got: Vec<_> = line
+                .split(' ')
+                .enumerate()
+                .map(|(i, w)| if is_secret(&args, i) { "(redacted)" } else { w })
+                .collect();
+            assert_eq!(got.join(" "), shown);
+        }
     }
 }

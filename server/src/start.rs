@@ -186,23 +186,14 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
         ))
     })?;
     let weak = Arc::downgrade(server);
-    server.config.on_change(
-        &[
-            "maxmemory",
-            "maxmemory-policy",
-            "replica-ignore-maxmemory",
-            "latency-tracking",
-            "crash-log-enabled",
-        ],
-        move |c| {
-            if let Some(s) = weak.upgrade() {
-                s.update_memory_gate(c);
-                s.stats.latency.on.store(c.latency_tracking, Ordering::Relaxed);
-                crate::crash::set_enabled(c.crash_log_enabled);
-            }
-            Ok(())
-        },
-    )?;
+    server.config.on_change(&["maxmemory", "latency-tracking", "crash-log-enabled"], move |c| {
+        if let Some(s) = weak.upgrade() {
+            s.follow_maxmemory(c);
+            s.stats.latency.on.store(c.latency_tracking, Ordering::Relaxed);
+            crate::crash::set_enabled(c.crash_log_enabled);
+        }
+        Ok(())
+    })?;
     // Listening sockets are opened once.
     let (port, bind) = (server.port, server.config.load().bind.clone());
     server.config.on_change(&["port", "bind"], move |c| {
@@ -301,6 +292,7 @@ fn serve(mut config: Config) -> Result<(), String> {
         persist: Persistence::default(),
         snapshots: Default::default(),
         aof: crate::aof::Aof::default(),
+        memory: Default::default(),
         slowlog: Slowlog::default(),
         migrate: Default::default(),
         run_id: sluice_transport::replid::ReplId::random().as_str().to_owned(),

@@ -28,8 +28,8 @@ pub(crate) mod gate {
     pub(crate) const ASYNC_LOADING: u32 = 1 << 6;
     /// CLIENT PAUSE is in force.
     pub(crate) const PAUSED: u32 = 1 << 7;
-    /// More memory is used than `maxmemory` allows, and nothing may be evicted.
-    pub(crate) const OOM: u32 = 1 << 8;
+    /// There is a `maxmemory`.
+    pub(crate) const MAXMEMORY: u32 = 1 << 8;
 }
 
 /// A running server.
@@ -47,6 +47,7 @@ pub(crate) struct Server {
     pub(crate) paced_storage: Arc<dyn Storage>,
     /// `persistence-max-bandwidth`.
     pub(crate) snapshot_budget: Arc<Budget>,
+    pub(crate) memory: crate::maxmemory::MemoryInUse,
     pub(crate) slowlog: crate::slowlog::Slowlog,
     pub(crate) migrate: crate::migrate::Sockets,
     /// 40 random hexadecimal digits, new at each start.
@@ -87,12 +88,13 @@ impl Server {
         self.gate.load(Ordering::Acquire) & gate::ASYNC_LOADING != 0
     }
 
-    /// Closes or opens the gate of `maxmemory`. Only `noeviction` is kept: other policies evict nothing yet.
-    pub(crate) fn update_memory_gate(&self, config: &crate::config::Config) {
-        let exempt = config.maxmemory_policy != crate::config::EvictionPolicy::NoEviction
-            || config.replica_ignore_maxmemory && self.is_replica();
-        let over = config.maxmemory > 0 && !exempt && crate::admin::info::sample_peak() > config.maxmemory;
-        self.set_gate(gate::OOM, over);
+    /// Follows `maxmemory`: where there is a limit, commands that could add data are asked about it.
+    pub(crate) fn follow_maxmemory(&self, config: &crate::config::Config) {
+        self.memory.set_limit(config.maxmemory);
+        if config.maxmemory > 0 {
+            self.memory.sample(crate::maxmemory::uncounted(self));
+        }
+        self.set_gate(gate::MAXMEMORY, config.maxmemory > 0);
     }
 
     /// Is the dataset being loaded?

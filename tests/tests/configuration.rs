@@ -222,8 +222,8 @@ fn what_protects_data_and_is_not_supported_stops_the_start() {
     let start = Start::new(Program::Sluice, "");
     let conf = start.folder().join("users.conf");
     for (line, part) in [
-        ("user default on >x ~app:* &* +@all", "the rule '~app:*' would be lost"),
-        ("user alice on >x ~* &* +@all", "'alice' could not sign on"),
+        ("user default on nopass ~app:* &* +@all", "the rule '~app:*' would be lost"),
+        ("user alice on nopass ~* &* +@all", "'alice' could not sign on"),
         ("loadmodule /m.so", "the module's commands"),
         ("tls-replication yes", "clear text"),
     ] {
@@ -276,4 +276,33 @@ fn a_file_that_redis_rewrote_starts_with_its_password() {
             });
         }
     }
+}
+
+#[test]
+fn the_slow_log_shows_no_secret() {
+    let server = Server::sluice("--slowlog-log-slower-than 0 --slowlog-max-len 100");
+    let mut c = server.client();
+    for line in [
+        "CONFIG SET requirepass s3cret",
+        "AUTH s3cret",
+        "AUTH default s3cret",
+        "HELLO 3 AUTH default s3cret",
+        "CONFIG SET timeout 0 masterauth s3cret masteruser s3cret",
+        "ACL SETUSER s3cret on >s3cret",
+        "MIGRATE 127.0.0.1 1 nokey 0 100 AUTH s3cret",
+        "MIGRATE 127.0.0.1 1 nokey 0 100 AUTH2 s3cret s3cret",
+        "CONFIG SET requirepass ''",
+    ] {
+        c.ask(line);
+    }
+    let slow: String = c
+        .ask("SLOWLOG GET 100")
+        .items()
+        .iter()
+        .flat_map(|entry| entry.items()[3].items().iter().map(|arg| arg.text() + " ").collect::<Vec<_>>())
+        .collect();
+    assert!(slow.contains("(redacted)") && !slow.contains("s3cret"), "{slow}");
+    assert!(!server.log().contains("s3cret"));
+    assert!(!c.ask("INFO everything").text().contains("s3cret"));
+    assert!(!c.ask("CLIENT LIST").text().contains("s3cret"));
 }

@@ -45,7 +45,10 @@ impl Conn {
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into(),
             );
         }
-        if gates & gate::OOM != 0 && flags.any.contains(Flags::DENYOOM) {
+        if gates & gate::MAXMEMORY != 0
+            && flags.any.contains(Flags::DENYOOM)
+            && crate::maxmemory::refuses(&self.server)
+        {
             return Some("OOM command not allowed when used memory > 'maxmemory'.".into());
         }
         let beside = gates & gate::ASYNC_LOADING != 0 && flags.any.contains(Flags::NO_ASYNC_LOADING);

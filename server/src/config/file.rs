@@ -115,11 +115,7 @@ impl Loader {
             if line.is_empty() || line[0] == b'#' {
                 continue;
             }
-            let place = Place {
-                source_name: source.to_owned(),
-                line: index + 1,
-                text: String::from_utf8_lossy(line).into_owned(),
-            };
+            let place = Place { source_name: source.to_owned(), line: index + 1, text: shown(line) };
             self.at = place.clone();
             self.line(line).map_err(|problem| match problem {
                 Problem::Nested(error) => error,
@@ -228,6 +224,23 @@ impl Loader {
         }
         Ok(Loaded { config: self.config, warnings })
     }
+}
+
+/// A line as an error shows it, which ends up in logs: without passwords.
+fn shown(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line).into_owned();
+    let (name, rest) = text.split_once([' ', '\t']).unwrap_or((&text, ""));
+    if super::is_secret(name.as_bytes()) {
+        return format!("{name} (redacted)");
+    }
+    if !name.eq_ignore_ascii_case("user") {
+        return text;
+    }
+    let words = rest.split(' ').map(|word| match word.trim_start_matches(['"', '\'']).chars().next() {
+        Some(mark @ ('>' | '#' | '<' | '!')) => format!("{mark}(redacted)"),
+        _ => word.to_owned(),
+    });
+    format!("{name} {}", words.collect::<Vec<_>>().join(" "))
 }
 
 /// What stopped a line: a reason of its own, or an error within a file it includes.
@@ -359,7 +372,7 @@ mod tests {
             "tls-cert-file /c.pem",
             "tls-auth-clients no",
             "cluster-enabled yes",
-            "user alice on >x ~* +@all",
+            "user alice on nopass ~* +@all",
             "user default on nopass ~app:* &* +@all",
             "loadmodule /m.so",
             "syslog-enabled yes",
@@ -384,6 +397,19 @@ mod tests {
             assert_eq!(load(text).expect(text).warnings, Vec::<String>::new());
         }
         assert_eq!(load("user default on >secret ~* &* +@all").expect("loads").config.requirepass, b"secret");
+    }
+
+    #[test]
+    fn an_error_shows_no_password() {
+        for line in [
+            "requirepass s3cret s3cret",
+            "user a on >s3cret ~* +@all",
+            "masterauth \"s3cret",
+            "user a on \">s3cret\"",
+        ] {
+            let text = load(line).expect_err("refused").to_string();
+            assert!(text.contains("(redacted)") && !text.contains("s3cret"), "{text}");
+        }
     }
 
     #[test]

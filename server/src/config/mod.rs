@@ -27,9 +27,21 @@ pub(crate) use directives::{Config, RESERVED_DESCRIPTORS};
 pub(crate) use file::{LoadError, Loaded, Loader};
 use sluice_engine::words;
 pub(crate) use sluice_engine::words::{quote, split as split_words};
-pub(crate) use values::{
-    DisklessLoad, EvictionPolicy, Fsync, Guarded, LogLevel, ReplCompression, ReplTransport, os_reason,
-};
+pub(crate) use values::{DisklessLoad, Fsync, Guarded, LogLevel, ReplCompression, ReplTransport, os_reason};
+
+/// Whether the value of the directive with this name, in any case, is not to be shown in logs.
+pub(crate) fn is_secret(name: &[u8]) -> bool {
+    const SECRETS: [&str; 7] = [
+        "requirepass",
+        "masterauth",
+        "masteruser",
+        "primaryauth",
+        "primaryuser",
+        "tls-key-file-pass",
+        "tls-client-key-file-pass",
+    ];
+    SECRETS.iter().any(|secret| secret.as_bytes().eq_ignore_ascii_case(name))
+}
 
 /// The word of a setting that is one of several.
 pub(crate) fn word<C: values::Choice>(choice: C) -> &'static str {

@@ -141,7 +141,7 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
     t.field("rss_overhead_bytes", m.rss as i64 - m.resident as i64);
     t.field("mem_fragmentation_ratio", ratio(m.rss, m.used));
     t.field("mem_fragmentation_bytes", m.rss as i64 - m.used as i64);
-    t.field("mem_not_counted_for_evict", 0);
+    t.field("mem_not_counted_for_evict", log - backlog);
     t.field("mem_replication_backlog", backlog);
     t.field("mem_total_replication_buffers", log);
     t.field("mem_clients_slaves", replicas + log - backlog);
