@@ -17,9 +17,9 @@ use crate::resp::Reply;
 use crate::value::Type;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub(crate) struct Waiter {
     kind: Type,
     serve: ServeFn,
     resp3: bool,
+    /// Lower than that of who comes to the same key later.
+    ticket: u64,
     /// In the shards' queues; changes under the locks of its keys' shards.
     waiting: AtomicBool,
     slot: Mutex<Slot>,
@@ -67,8 +69,56 @@ impl Waiter {
     }
 }
 
-/// Those who wait for a key, the first to be served first.
-pub(crate) type Queue = VecDeque<Arc<Waiter>>;
+/// Those who wait for a key, by database and in the order they came: joining, leaving and finding the next takes the
+/// logarithm of their number, whatever they also wait for.
+#[derive(Default)]
+pub(crate) struct Queue(BTreeMap<(u32, u64), Arc<Waiter>>);
+
+impl Queue {
+    fn join(&mut self, waiter: &Arc<Waiter>) {
+        self.0.insert((waiter.db, waiter.ticket), waiter.clone());
+    }
+
+    fn leave(&mut self, waiter: &Waiter) {
+        self.0.remove(&(waiter.db, waiter.ticket));
+    }
+
+    /// The first in a database whose ticket is not below this one.
+    fn next(&self, db: u32, ticket: u64) -> Option<&Arc<Waiter>> {
+        self.0.range((db, ticket)..=(db, u64::MAX)).next().map(|(_, waiter)| waiter)
+    }
+
+    fn is_awaited_in(&self, db: u32) -> bool {
+        self.next(db, 0).is_some()
+    }
+}
+
+/// Keys that changed and that commands wait for, in the order of their change; each once.
+#[derive(Default)]
+pub(crate) struct Ready {
+    order: Vec<(u32, Box<[u8]>)>,
+    seen: HashSet<(u32, Box<[u8]>)>,
+}
+
+impl Ready {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        if !self.order.is_empty() {
+            *self = Ready::default();
+        }
+    }
+
+    fn add(&mut self, db: u32, key: &[u8]) {
+        if self.seen.insert((db, key.into())) {
+            self.order.push((db, key.into()));
+        }
+    }
+}
 
 /// A command that waits, as its caller holds it.
 pub struct Blocked {
@@ -161,9 +211,9 @@ impl Keys<'_> {
     pub(crate) fn note_ready(&mut self, db: u32, key: &[u8]) {
         let h = hash(key);
         let index = self.inner.shard_of(h);
-        let waited = self.held.shard(index).blocked.get(key).is_some_and(|q| q.iter().any(|w| w.db == db));
-        if waited && !self.fx.ready.iter().any(|(d, k)| *d == db && **k == *key) {
-            self.fx.ready.push((db, key.into()));
+        let waited = self.held.shard(index).blocked.get(key).is_some_and(|q| q.is_awaited_in(db));
+        if waited {
+            self.fx.ready.add(db, key);
         }
     }
 
@@ -172,12 +222,12 @@ impl Keys<'_> {
         let mut found = Vec::new();
         self.held.each(|_, shard| {
             for (key, queue) in &shard.blocked {
-                if queue.iter().any(|w| w.db == db) && shard.dbs[db as usize].get(key).is_some() {
-                    found.push((db, key.clone()));
+                if queue.is_awaited_in(db) && shard.dbs[db as usize].get(key).is_some() {
+                    found.push(key.clone());
                 }
             }
         });
-        self.fx.ready.extend(found);
+        found.iter().for_each(|key| self.fx.ready.add(db, key));
     }
 }
 
@@ -212,12 +262,10 @@ impl Engine {
         resp3: bool,
         args: &[&[u8]],
     ) -> Blocked {
-        let mut keys: SmallVec<[Box<[u8]>; 1]> = SmallVec::new();
-        for at in wish.keys {
-            if !keys.iter().any(|k| **k == *args[at]) {
-                keys.push(args[at].into());
-            }
-        }
+        /// Of all engines, so that nobody has to ask which one it is.
+        static TICKETS: AtomicU64 = AtomicU64::new(0);
+        // A name that comes twice is one place in one queue.
+        let keys = wish.keys.map(|at| args[at].into()).collect();
         let waiter = Arc::new(Waiter {
             db,
             keys,
@@ -225,12 +273,13 @@ impl Engine {
             kind: wish.kind,
             serve: wish.serve,
             resp3,
+            ticket: TICKETS.fetch_add(1, Ordering::Relaxed),
             waiting: AtomicBool::new(true),
             slot: Mutex::default(),
         });
         for key in &waiter.keys {
             let index = self.inner.shard_of(hash(key));
-            held.shard(index).blocked.entry(key.clone()).or_default().push_back(waiter.clone());
+            held.shard(index).blocked.entry(key.clone()).or_default().join(&waiter);
         }
         self.inner.blocked.fetch_add(1, Ordering::Release);
         Blocked { waiter, timeout: wish.timeout }
@@ -241,8 +290,8 @@ impl Engine {
             let index = self.inner.shard_of(hash(key));
             let blocked = &mut held.shard(index).blocked;
             if let Some(queue) = blocked.get_mut(key) {
-                queue.retain(|w| !Arc::ptr_eq(w, waiter));
-                if queue.is_empty() {
+                queue.leave(waiter);
+                if queue.0.is_empty() {
                     blocked.remove(key);
                 }
             }
@@ -265,7 +314,7 @@ impl Engine {
     }
 
     /// Serves those who wait for `ready` keys; every shard is locked, and is let go of at the end.
-    pub(crate) fn serve_ready(&self, held: Held<'_>, mut ready: Vec<(u32, Box<[u8]>)>) {
+    pub(crate) fn serve_ready(&self, held: Held<'_>, mut ready: Ready) {
         // Taken apart and put together again, its lifetime may be that of the locals here.
         let Held::All(shards) = held else {
             debug_assert!(false, "a write to a key that is waited for runs exclusively");
@@ -276,15 +325,16 @@ impl Engine {
         let mut cx = self.context(&mut fx, Held::All(shards), 0, false, crate::now_ms(), &mut reply, false);
         let mut served: Vec<(Arc<Waiter>, Vec<u8>)> = Vec::new();
         while !ready.is_empty() {
-            for (db, key) in std::mem::take(&mut ready) {
+            for (db, key) in std::mem::take(&mut ready).order {
                 cx.keys.db = db;
-                // Those who come to wait while others are served have their turn later.
                 let index = self.inner.shard_of(hash(&key));
-                let queue: Vec<_> = match cx.keys.held.shard(index).blocked.get(&key) {
-                    Some(queue) => queue.iter().filter(|w| w.db == db).cloned().collect(),
-                    None => continue,
-                };
-                for waiter in queue {
+                let mut from = 0;
+                // Every shard is locked: nobody comes or goes but those who are served here.
+                while let Some(waiter) =
+                    cx.keys.held.shard(index).blocked.get(&key).and_then(|q| q.next(db, from))
+                {
+                    let waiter = waiter.clone();
+                    from = waiter.ticket + 1;
                     // A key that has expired since is removed, and nobody is served.
                     if !cx.keys.live(&key) {
                         break;
@@ -298,7 +348,8 @@ impl Engine {
                     self.dequeue(&mut cx.keys.held, &waiter);
                     served.push((waiter, std::mem::take(cx.out.raw())));
                 }
-                ready.append(&mut cx.keys.fx.ready);
+                let more = std::mem::take(&mut cx.keys.fx.ready);
+                more.order.iter().for_each(|(db, key)| ready.add(*db, key));
             }
         }
         let (held, effects) = cx.into_parts();
@@ -320,5 +371,73 @@ impl Engine {
             cx.out.raw().clear();
             cx.out.error(&e.0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Outcome, Request, Session};
+
+    fn call(engine: &Engine, session: &mut Session, words: &[&str]) -> (Outcome, String) {
+        let args: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
+        let row = engine.lookup(args[0]).expect("a command");
+        let mut out = Vec::new();
+        let outcome =
+            engine.call(session, row, Request { args: &args, raw: None }, &mut out, &mut |_, _, _| {});
+        (outcome, String::from_utf8_lossy(&out).into_owned())
+    }
+
+    fn wait(engine: &Engine, db: u32, words: &[&str]) -> Blocked {
+        let mut session = engine.session();
+        (session.db, session.may_block) = (db, true);
+        assert_eq!(call(engine, &mut session, words).0, Outcome::Blocked);
+        session.blocked.take().expect("it waits")
+    }
+
+    /// `(keys somebody waits for, places in their queues)`.
+    fn queues(engine: &Engine) -> (usize, usize) {
+        let shards: Vec<_> = engine.inner.shards.iter().map(|s| s.lock()).collect();
+        let queues = || shards.iter().flat_map(|s| s.blocked.values());
+        (queues().count(), queues().map(|q| q.0.len()).sum())
+    }
+
+    #[test]
+    fn a_command_has_one_place_in_the_queue_of_each_of_its_keys_however_often_it_names_them() {
+        let engine = Engine::default();
+        let names: Vec<String> = (0..20_000).map(|n| format!("key:{}", n % 10_000)).collect();
+        let mut words = vec!["BLPOP"];
+        words.extend(names.iter().map(String::as_str));
+        words.push("0");
+        let blocked = wait(&engine, 0, &words);
+        assert_eq!(queues(&engine), (10_000, 10_000));
+        assert!(engine.unblock(&blocked).is_none());
+        assert_eq!((queues(&engine), engine.blocked()), ((0, 0), 0));
+    }
+
+    #[test]
+    fn who_came_first_is_served_first_and_who_waits_for_another_type_or_database_goes_on_waiting() {
+        let engine = Engine::default();
+        let waits: Vec<(Blocked, u32, &str)> =
+            [(0, "BLPOP"), (1, "BLPOP"), (0, "BZPOPMIN"), (0, "BRPOP"), (0, "BLPOP")]
+                .into_iter()
+                .map(|(db, command)| (wait(&engine, db, &[command, "a", "k", "b", "0"]), db, command))
+                .collect();
+        let mut session = engine.session();
+        // In one transaction each key counts once, and what is pushed is shared out in the order of the waits.
+        for words in
+            [&["MULTI"] as &[_], &["RPUSH", "k", "1"], &["RPUSH", "k", "2"], &["DEL", "none"], &["EXEC"]]
+        {
+            call(&engine, &mut session, words);
+        }
+        let served: Vec<Option<String>> = waits
+            .iter()
+            .map(|(blocked, ..)| {
+                engine.unblock(blocked).map(|reply| String::from_utf8_lossy(&reply).into_owned())
+            })
+            .collect();
+        let reply = |n: u8| Some(format!("*2\r\n$1\r\nk\r\n$1\r\n{n}\r\n"));
+        assert_eq!(served, [reply(1), None, None, reply(2), None]);
+        assert_eq!((queues(&engine), engine.blocked()), ((0, 0), 0));
     }
 }

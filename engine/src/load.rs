@@ -219,6 +219,10 @@ impl Loader {
     /// Ends the load. Returns how many entries came in.
     pub fn finish(mut self) -> u64 {
         self.flush();
+        // What announced its size may have lied, or held keys that had expired.
+        for shard in &self.engine.inner.shards {
+            shard.lock().dbs.iter_mut().for_each(Table::fit);
+        }
         self.loaded
     }
 }
@@ -232,4 +236,23 @@ fn insert(batch: &mut Vec<(u64, u32, Entry)>, tables: &mut [Table]) -> u64 {
         tables[*db as usize].prefetch_free_slot(*h);
     }
     batch.drain(..).map(|(h, db, entry)| u64::from(tables[db as usize].insert_hashed(h, entry))).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_announced_more_keys_than_came_leaves_no_room_behind() {
+        let engine = Engine::default();
+        let mut loader = engine.loader();
+        loader.reserve(0, 10_000_000);
+        assert!(loader.string(0, b"key", b"value", None, 0));
+        loader.finish();
+        let room: usize = engine.inner.shards.iter().map(|s| s.lock().dbs[0].overhead_bytes()).sum();
+        assert!(room < 10_000, "{room} bytes");
+        assert!(
+            engine.exclusive(0, &mut Vec::new(), |cx| cx.keys.random_key()).is_some_and(|key| key == b"key")
+        );
+    }
 }

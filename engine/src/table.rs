@@ -30,6 +30,9 @@ use crate::lazy_free::{self, LAZY_FREE_ELEMENTS};
 use directory::Directory;
 use segment::Segment;
 
+/// With fewer entries than this for each segment there is more room than a table comes by itself to have.
+const SPARSE: usize = 4;
+
 /// A hash table of [`Entry`]s by key.
 pub struct Table {
     directory: Directory,
@@ -340,13 +343,45 @@ impl Table {
         if !self.directory.is_empty() || n <= SEGMENT_SLOTS / 2 {
             return;
         }
-        // An expected fill of at most 48 of 64: the spread of random hashes then splits next to nothing.
-        let depth = (n / 48).max(1).next_power_of_two().ilog2().min(24) as u8;
+        let depth = depth_for(n);
         self.directory.fill(depth);
     }
 }
 
+/// An expected fill of at most 48 of 64: the spread of random hashes then splits next to nothing.
+fn depth_for(n: usize) -> u8 {
+    (n / 48).max(1).next_power_of_two().ilog2().min(24) as u8
+}
+
 impl Table {
+    /// Gives back the room that was reserved for entries which did not come: walks over a table with next to nothing in
+    /// it take as long as over a full one.
+    pub(crate) fn fit(&mut self) {
+        if self.len >= self.directory.len() * SPARSE {
+            return;
+        }
+        let mut wide = std::mem::replace(&mut self.directory, Directory::new());
+        if self.len == 0 {
+            return;
+        }
+        self.directory.fill(depth_for(self.len));
+        for seg in wide.iter_mut() {
+            for i in seg.occupied() {
+                let entry = seg.take(i);
+                let h = hash(entry.as_ref().key());
+                // As it is: a running cut may know it by its epoch.
+                loop {
+                    let to = self.directory.get_mut(h);
+                    if let Some(free) = to.free_slot() {
+                        to.put(free, h, entry);
+                        break;
+                    }
+                    self.directory.split(h);
+                }
+            }
+        }
+    }
+
     /// Drops a table of keys: in the background, as few keys may hold much.
     pub(crate) fn discard(self) {
         if !self.is_empty() && lazy_free::defers() {

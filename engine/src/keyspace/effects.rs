@@ -19,8 +19,8 @@ pub struct Effects {
     pub(crate) enabled: bool,
     /// The command found nothing and wants to wait.
     pub(crate) wish: Option<crate::blocking::Wish>,
-    /// Keys that changed and that commands wait for, in the order of their change.
-    pub(crate) ready: Vec<(u32, Box<[u8]>)>,
+    /// Keys that changed and that commands wait for.
+    pub(crate) ready: crate::blocking::Ready,
 }
 
 impl Effects {

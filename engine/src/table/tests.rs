@@ -92,3 +92,49 @@ proptest! {
         prop_assert_eq!(t.iter().count(), model.len());
     }
 }
+
+#[test]
+fn room_that_was_reserved_in_vain_is_given_back_and_holds_nobody_up() {
+    let mut t = Table::new();
+    t.reserve(1_000_000);
+    let reserved = t.directory.len();
+    for i in 0..100 {
+        t.insert(Entry::unit(&key(i)));
+    }
+    // A random entry is found, and a step of a scan sees a bounded part of the table.
+    assert!(t.random().is_some());
+    let (mut cursor, mut steps, mut seen) = (0, 0, 0);
+    loop {
+        cursor = t.scan(cursor, 10, |_| seen += 1);
+        steps += 1;
+        if cursor == 0 {
+            break;
+        }
+    }
+    assert_eq!(seen, 100);
+    assert!(steps >= reserved / 100, "{steps} steps for {reserved} segments");
+    let addresses = |t: &Table| {
+        let mut all: Vec<usize> = t.iter().map(|e| e.key().as_ptr() as usize).collect();
+        all.sort_unstable();
+        all
+    };
+    let before = addresses(&t);
+    t.fit();
+    assert!(t.directory.len() <= 8, "{} segments for 100 entries", t.directory.len());
+    assert_eq!(addresses(&t), before, "no entry moves in memory");
+    assert!((0..100).all(|i| t.get(&key(i)).is_some()));
+    (0..100).for_each(|i| assert!(t.remove(&key(i))));
+    t.reserve(1_000_000);
+    t.fit();
+    assert_eq!(t.directory.len(), 0);
+}
+
+#[test]
+fn a_table_that_is_well_filled_stays_as_it_is() {
+    let mut t = Table::new();
+    t.reserve(10_000);
+    (0..10_000).for_each(|i| assert!(!t.insert(Entry::unit(&key(i)))));
+    let before = t.directory.len();
+    t.fit();
+    assert_eq!(t.directory.len(), before);
+}

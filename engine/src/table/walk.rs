@@ -10,25 +10,35 @@ use crate::entry::EntryRef;
 use crate::hash::{hash, random_u64};
 use smallvec::SmallVec;
 
+/// Places looked at for a random entry. A table that grew or shrank by itself has a tenth of them taken, or more.
+const MAX_PROBES: usize = 500;
+/// Segments that one step of a scan may see for each entry it is to report, as most of them have some.
+const SEGMENTS_AN_ENTRY: usize = 10;
+
 impl Table {
     /// All entries, in no order.
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
         self.directory.iter().flat_map(|seg| seg.occupied().map(|i| seg.entry(i)))
     }
 
-    /// A uniformly random entry.
+    /// A random entry: each is as likely as the others, unless there is much more room than entries.
     pub fn random(&self) -> Option<EntryRef<'_>> {
         if self.len == 0 {
             return None;
         }
-        loop {
+        let segments = self.directory.len();
+        for _ in 0..MAX_PROBES {
             let r = random_u64();
-            let seg = self.directory.nth((r >> 32) as usize % self.directory.len());
+            let seg = self.directory.nth((r >> 32) as usize % segments);
             let i = (r & (SEGMENT_SLOTS as u64 - 1)) as usize;
             if seg.is_occupied(i) {
                 return Some(seg.entry(i));
             }
         }
+        // Next to nothing in it. The choice is less even, and there is one.
+        let first = random_u64() as usize % segments;
+        let mut others = (first..segments).chain(0..first).map(|at| self.directory.nth(at));
+        others.find_map(|seg| seg.occupied().next().map(|i| seg.entry(i)))
     }
 
     /// One step of SCAN. The cursor is a position in the order of the hashes' top 48 bits; every entry that is in
@@ -39,6 +49,7 @@ impl Table {
         }
         let mut at = cursor & ((1 << 48) - 1);
         let mut left = count.max(1);
+        let mut segments = left.saturating_mul(SEGMENTS_AN_ENTRY);
         loop {
             let seg = self.directory.get(at << 16);
             let mut found: SmallVec<[(u64, usize); SEGMENT_SLOTS]> = SmallVec::new();
@@ -61,7 +72,8 @@ impl Table {
             if end == 0 {
                 return 0;
             }
-            if left == 0 {
+            segments -= 1;
+            if left == 0 || segments == 0 {
                 return end;
             }
             at = end;

@@ -5,15 +5,18 @@
 
 use super::Set;
 use crate::encoding::LpValue;
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 /// Calls `found` with every member that all sets have, until it breaks. Walks the smallest set, which `sets` is
 /// sorted by for the occasion; none at all is empty.
 pub fn intersect<'a>(mut sets: Vec<&'a Set>, mut found: impl FnMut(LpValue<'a>) -> ControlFlow<()>) {
-    sets.sort_by_key(|s| s.len());
+    sets.sort_by_key(|s| (s.len(), std::ptr::from_ref(*s)));
+    // A set that is named again has nothing to add.
+    sets.dedup_by(|a, b| std::ptr::eq(*a, *b));
     let Some((first, others)) = sets.split_first() else { return };
     for member in first.iter() {
-        let everywhere = others.iter().all(|s| std::ptr::eq(*s, *first) || s.contains_value(member));
+        let everywhere = others.iter().all(|s| s.contains_value(member));
         if everywhere && found(member).is_break() {
             return;
         }
@@ -23,7 +26,9 @@ pub fn intersect<'a>(mut sets: Vec<&'a Set>, mut found: impl FnMut(LpValue<'a>) 
 /// The members of any of the sets. `limit` is `set-max-intset-entries`.
 pub fn union(sets: &[Option<&Set>], limit: usize) -> Set {
     let mut all = Set::new();
-    for member in sets.iter().flatten().flat_map(|s| s.iter()) {
+    let mut seen = HashSet::new();
+    let sets = sets.iter().flatten().filter(|s| seen.insert(std::ptr::from_ref(**s)));
+    for member in sets.flat_map(|s| s.iter()) {
         all.add_value(member, limit);
     }
     all
@@ -36,13 +41,15 @@ pub fn difference(sets: &[Option<&Set>], limit: usize) -> Set {
     if others.iter().flatten().any(|s| std::ptr::eq(*s, *first)) {
         return rest;
     }
+    let mut seen = HashSet::new();
+    let mut others: Vec<&Set> =
+        others.iter().flatten().copied().filter(|s| seen.insert(std::ptr::from_ref(*s))).collect();
     // Either look every member up in the others, which a hit cuts short on average half-way, or copy the first
     // set and remove the others' members.
-    let existing = sets.iter().flatten().count();
+    let existing = others.len() + 1;
     let looking_up = first.len().saturating_mul(existing) / 2;
-    let removing: usize = sets.iter().flatten().map(|s| s.len()).sum();
+    let removing = others.iter().map(|s| s.len()).sum::<usize>() + first.len();
     if looking_up <= removing {
-        let mut others: Vec<&Set> = others.iter().flatten().copied().collect();
         // The largest is the likeliest to have it.
         others.sort_by_key(|s| std::cmp::Reverse(s.len()));
         for member in first.iter() {
@@ -55,7 +62,7 @@ pub fn difference(sets: &[Option<&Set>], limit: usize) -> Set {
     for member in first.iter() {
         rest.add_value(member, limit);
     }
-    for member in others.iter().flatten().flat_map(|s| s.iter()) {
+    for member in others.iter().flat_map(|s| s.iter()) {
         rest.remove_value(member);
         if rest.is_empty() {
             break;
