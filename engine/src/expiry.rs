@@ -15,49 +15,79 @@ use std::time::{Duration, Instant};
 /// Keys are removed in steps of at most this many per shard lock.
 const EXPIRE_STEP: usize = 64;
 
+/// What a round of the active expiry found.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct ExpireRound {
+    /// Keys with an expiry it came by.
+    pub seen: usize,
+    /// Those it removed, as their time was up.
+    pub removed: usize,
+    /// It came round every shard, and did not end for lack of time.
+    pub complete: bool,
+}
+
+impl ExpireRound {
+    /// Is it worth going on at once? It is where the round ended early and more than so many in a hundred of the keys it
+    /// came by had expired.
+    pub fn left_more_than(&self, percent: usize) -> bool {
+        !self.complete && self.removed * 100 > self.seen * percent
+    }
+}
+
 impl Engine {
     /// Removes expired keys for at most `budget`; returns how many. Call it regularly on a primary.
     pub fn expire_cycle(&self, budget: Duration) -> usize {
+        self.expire_round(budget).removed
+    }
+
+    /// As [`Engine::expire_cycle`], and tells what it found: whether the next round should come soon.
+    pub fn expire_round(&self, budget: Duration) -> ExpireRound {
+        let mut round = ExpireRound::default();
         if self.inner.role.get().keeps_expired() {
-            return 0;
+            return ExpireRound { complete: true, ..round };
         }
         let started = Instant::now();
-        let mut removed = 0;
         let (count, first) = (self.inner.shards.len(), self.inner.expire_shard.load(Ordering::Relaxed));
         for index in (first..first + count).map(|i| i % count) {
             // The next call goes on here, so that one shard with much to do does not keep the others from their turn.
             self.inner.expire_shard.store(index, Ordering::Relaxed);
             // Expired keys a cut still needs would become pre-images: while its queue is full they can wait.
-            if started.elapsed() >= budget || self.inner.queue_level.is_full() {
+            if started.elapsed() >= budget {
+                return round;
+            }
+            if self.inner.queue_level.is_full() {
                 break;
             }
             let mut dbs_done = 0;
             // A whole turn over the shard's databases, or until the time is up; the lock is taken per segment.
             while started.elapsed() < budget && dbs_done < self.inner.databases as usize {
-                let (n, db_done) = self.expire_step(&mut self.inner.shards[index].lock());
-                removed += n;
+                let db_done = self.expire_step(&mut self.inner.shards[index].lock(), &mut round);
                 dbs_done += usize::from(db_done);
             }
+            if dbs_done < self.inner.databases as usize {
+                return round;
+            }
         }
-        removed
+        round.complete = true;
+        round
     }
 
-    /// Removes expired keys of one segment, the one the shard's cursor is at, and moves the cursor on. Returns how
-    /// many, and whether the cursor came to the end of a database.
-    fn expire_step(&self, shard: &mut Shard) -> (usize, bool) {
+    /// Removes expired keys of one segment, the one the shard's cursor is at, and moves the cursor on. Returns
+    /// whether the cursor came to the end of a database.
+    fn expire_step(&self, shard: &mut Shard, round: &mut ExpireRound) -> bool {
         // Looked at under the lock: it may have changed since the cycle began.
         if self.inner.role.get().keeps_expired() {
-            return (0, true);
+            return true;
         }
         let (db, position) = shard.expire_cursor;
         let next_db = ((db + 1) % self.inner.databases as usize, 0);
         if shard.dbs[db].with_ttl() == 0 {
             shard.expire_cursor = next_db;
-            return (0, true);
+            return true;
         }
         let log = self.inner.log.is_active().then_some(&self.inner.log);
         let (watched, mut buf) = (&shard.watched, Vec::new());
-        let (next, n) = shard.dbs[db].expire_segment(position, now_ms(), EXPIRE_STEP, |key| {
+        let (next, seen, n) = shard.dbs[db].expire_segment(position, now_ms(), EXPIRE_STEP, |key| {
             if log.is_some() {
                 crate::log::encode_command(&mut buf, &[b"DEL", key]);
             }
@@ -68,6 +98,60 @@ impl Engine {
         }
         shard.stats.expired += n as u64;
         shard.expire_cursor = if next == 0 { next_db } else { (db, next) };
-        (n, next == 0)
+        round.seen += seen;
+        round.removed += n;
+        next == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    /// Keys without an expiry, with one that is far, and with one that has passed.
+    fn engine(stay: usize, later: usize, due: usize) -> Engine {
+        let engine = Engine::default();
+        let mut loader = engine.loader();
+        let groups = [(stay, None, "stay"), (later, Some(i64::MAX), "later"), (due, Some(1), "due")];
+        for (count, expire, name) in groups {
+            (0..count)
+                .for_each(|n| assert!(loader.string(0, format!("{name}:{n}").as_bytes(), b"v", expire, 0)));
+        }
+        loader.finish();
+        engine
+    }
+
+    #[test]
+    fn a_round_tells_what_it_saw_and_whether_the_next_should_follow_at_once() {
+        let engine = engine(1_000, 2_000, 3_000);
+        let none = engine.expire_round(Duration::ZERO);
+        assert_eq!((none, none.left_more_than(10)), (ExpireRound::default(), false));
+        let all = engine.expire_round(LONG);
+        assert!(all.complete && all.removed == 3_000 && all.seen >= 5_000, "{all:?}");
+        assert!(!all.left_more_than(0), "there is nothing left");
+        let after = engine.expire_round(LONG);
+        assert_eq!((after.removed, after.left_more_than(0)), (0, false));
+        assert_eq!(engine.db_sizes()[0], (3_000, 2_000));
+
+        let early = |seen, removed| ExpireRound { seen, removed, complete: false };
+        assert!(early(100, 11).left_more_than(10) && !early(100, 10).left_more_than(10));
+        assert!(early(100, 2).left_more_than(1));
+    }
+
+    #[test]
+    fn short_rounds_one_after_the_other_come_to_an_end_where_everything_is_due() {
+        let engine = engine(0, 0, 200_000);
+        let mut removed = 0;
+        loop {
+            let round = engine.expire_round(Duration::from_micros(50));
+            removed += round.removed;
+            if round.complete {
+                break;
+            }
+            assert!(round.removed == 0 || round.left_more_than(10), "{round:?}");
+        }
+        assert_eq!((removed, engine.db_sizes()[0]), (200_000, (0, 0)));
     }
 }

@@ -85,5 +85,6 @@ pub mod words;
 pub use api::Db;
 pub use blocking::Blocked;
 pub use engine::{Engine, EngineBuilder, Outcome, Request, Row, now_ms};
+pub use expiry::ExpireRound;
 pub use session::Session;
 pub use transaction::abort_because;

@@ -1,16 +1,13 @@
-//! What happens by time: expiry, replication timers, save points, idle clients, signals, the end.
+//! What happens by time: replication timers, save points, idle clients, signals, the end.
 
 use crate::state::{Ending, Server};
 use crate::{persist, repl};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How often the timers are looked at.
 const PERIOD: Duration = Duration::from_millis(100);
-/// Time the active expiry may take each period.
-const EXPIRE_BUDGET: Duration = Duration::from_millis(2);
 
 /// Runs for as long as the server does.
 pub(crate) async fn run(server: Arc<Server>) {
@@ -21,11 +18,6 @@ pub(crate) async fn run(server: Arc<Server>) {
         tick.tick().await;
         turn += 1;
         crate::client::pause::cron(&server);
-        let paused = server.gate.load(Ordering::Acquire) & crate::state::gate::PAUSED != 0;
-        if server.active_expire.load(Ordering::Relaxed) && !server.is_loading() && !paused {
-            server.engine.expire_cycle(EXPIRE_BUDGET);
-            server.engine.expire_own(EXPIRE_BUDGET);
-        }
         server.stats.sample();
         server.memory.sample(crate::maxmemory::uncounted(&server));
         repl::primary::cron(&server);

@@ -11,6 +11,7 @@ mod config;
 mod crash;
 mod cron;
 mod dump;
+mod expiry;
 mod latency;
 mod logging;
 mod maxmemory;

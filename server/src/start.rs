@@ -368,6 +368,7 @@ fn serve(mut config: Config) -> Result<(), String> {
                 repl::follow(&owner, host, port);
             }
             logging::ready();
+            tokio::spawn(crate::expiry::run(owner.clone()));
             tokio::spawn(cron::run(owner));
             std::future::pending().await
         };

@@ -80,24 +80,27 @@ impl Table {
         }
     }
 
-    /// Removes expired entries of the segment at `position` (a full 64-bit hash position) and returns the next
-    /// position, 0 at the end. Only slots flagged as having an expiry are looked at.
+    /// Removes expired entries of the segment at `position` (a full 64-bit hash position), at most `limit`. Returns the
+    /// next position, 0 at the end, how many entries with an expiry there were, and how many it removed. Only slots
+    /// flagged as having an expiry are looked at.
     pub(crate) fn expire_segment(
         &mut self,
         position: u64,
         now_ms: i64,
         limit: usize,
         mut expired: impl FnMut(&[u8]),
-    ) -> (u64, usize) {
+    ) -> (u64, usize, usize) {
         if self.len == 0 {
-            return (0, 0);
+            return (0, 0, 0);
         }
         let seg = self.directory.get(position);
         let end = seg.end();
+        let mut seen = 0;
         let due: Vec<Vec<u8>> = seg
             .occupied()
             .filter(|i| seg.has_expiry(*i))
             .map(|i| seg.entry(i))
+            .inspect(|_| seen += 1)
             .filter(|e| e.expire().is_some_and(|at| at <= now_ms))
             .take(limit)
             .map(|e| e.key().to_vec())
@@ -106,6 +109,6 @@ impl Table {
             self.remove(key);
             expired(key);
         }
-        (end, due.len())
+        (end, seen, due.len())
     }
 }

@@ -338,8 +338,7 @@ directives! {
     maxmemory_eviction_tenacity: u64 = 10, "maxmemory-eviction-tenacity", Range(0, 100), LIVE, Later(NO_EVICTION);
     lfu_log_factor: u64 = 10, "lfu-log-factor", Range(0, INT), LIVE, Later(NO_EVICTION);
     lfu_decay_time: u64 = 1, "lfu-decay-time", Range(0, INT), LIVE, Later(NO_EVICTION);
-    active_expire_effort: u32 = 1, "active-expire-effort", Range(1, 10), LIVE,
-        Moot("expired keys are looked for with a fixed share of time");
+    active_expire_effort: u32 = 1, "active-expire-effort", Range(1, 10), LIVE, Full;
     hash_max_listpack_entries: usize = 512,
         "hash-max-listpack-entries hash-max-ziplist-entries", Range(0, LONG), LIVE, Full;
     hash_max_listpack_value: usize = 64,
