@@ -256,6 +256,8 @@ pub struct Command {
     pub since: &'static str,
     /// One line for COMMAND DOCS.
     pub summary: &'static str,
+    /// Commands that begin with this name and another word (CONFIG GET), named by that word. Their arity counts both.
+    pub subcommands: &'static [Command],
     /// How it runs.
     pub run: Run,
 }
@@ -279,7 +281,22 @@ impl Command {
         summary: &'static str,
         run: Run,
     ) -> Command {
-        Command { name, arity, flags, keys, categories: group, group, since, summary, run }
+        Command { name, arity, flags, keys, categories: group, group, since, summary, subcommands: &[], run }
+    }
+
+    /// The row with these ACL categories.
+    pub const fn in_categories(self, categories: &'static str) -> Command {
+        Command { categories, ..self }
+    }
+
+    /// The row with these subcommands.
+    pub const fn holding(self, subcommands: &'static [Command]) -> Command {
+        Command { subcommands, ..self }
+    }
+
+    /// The subcommand of this name, in any case.
+    pub fn subcommand(&self, name: &[u8]) -> Option<&'static Command> {
+        self.subcommands.iter().find(|s| s.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// Is this number of arguments (name included) allowed?

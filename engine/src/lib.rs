@@ -66,6 +66,7 @@ pub mod encoding;
 pub mod engine;
 pub mod entry;
 mod expiry;
+pub mod facts;
 pub mod glob;
 pub mod hash;
 pub mod keyspace;

@@ -35,7 +35,7 @@ macro_rules! table {
         /// The rows.
         pub(crate) static ROWS: &[Command] = &[$(Command {
             name: $name, arity: $arity, flags: $flags, keys: KeySpec::None, categories: $categories, group: $group,
-            since: $since, summary: $summary, run: Run::External,
+            since: $since, summary: $summary, subcommands: &[], run: Run::External,
         }),*];
         fn handler(name: &str) -> Handler {
             match name {
@@ -48,31 +48,31 @@ macro_rules! table {
 
 table! {
     "quit", -1, ANYTIME.union(Flags::FAST).union(Flags::NO_AUTH).union(Flags::NOSCRIPT).union(Flags::ALLOW_BUSY), "connection", "connection", "1.0.0",
-        "Close the connection", quit;
+        "Ends the connection", quit;
     "save", 1, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "1.0.0",
-        "Synchronously save the dataset to disk", save;
+        "Takes a snapshot and answers when it is written", save;
     "bgsave", -1, ADMIN.union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
-        "Asynchronously save the dataset to disk", bgsave;
+        "Begins a snapshot in the background", bgsave;
     "bgrewriteaof", 1, ADMIN.union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
-        "Asynchronously rewrite the append-only file to disk", bgrewriteaof;
+        "Begins to write a new base for the append-only file in the background", bgrewriteaof;
     "shutdown", -1, ADMIN.union(ANYTIME).union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY), "", "server", "1.0.0",
-        "Synchronously save the dataset to disk and then shut down the server", shutdown;
+        "Ends the server, saving first where that is set", shutdown;
     "replicaof", 3, ADMIN.union(Flags::STALE).union(Flags::NO_ASYNC_LOADING), "", "server", "5.0.0",
-        "Make the server a replica of another instance, or promote it as master", repl::replicaof;
+        "Makes the server follow a primary, or be one", repl::replicaof;
     "slaveof", 3, ADMIN.union(Flags::STALE).union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
-        "Make the server a replica of another instance, or promote it as master", repl::replicaof;
+        "Makes the server follow a primary, or be one", repl::replicaof;
     "failover", -1, ADMIN.union(Flags::STALE), "", "server", "6.2.0",
-        "Start a coordinated failover between this server and one of its replicas.", failover::failover;
+        "Changes roles with a replica, without losing a write", failover::failover;
     "replconf", -1, ADMIN.union(ANYTIME).union(Flags::ALLOW_BUSY), "", "server", "3.0.0",
-        "An internal command for configuring the replication stream", repl::replconf;
+        "What a replica tells its primary", repl::replconf;
     "psync", -3, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "2.8.0",
-        "Internal command used for replication", repl::psync;
+        "How a replica asks for the data, or for what it missed of it", repl::psync;
     "sync", 1, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "1.0.0",
-        "Internal command used for replication", repl::sync;
+        "How a replica of old asks for the data", repl::sync;
     "wait", 3, Flags::NOSCRIPT, "connection", "generic", "3.0.0",
-        "Wait for the synchronous replication of all the write commands sent in the context of the current connection", repl::wait;
+        "Waits until replicas have what this connection wrote", repl::wait;
     "waitaof", 4, Flags::NOSCRIPT, "connection", "generic", "7.2.0",
-        "Wait for all write commands sent in the context of the current connection to be synced to AOF of local host and/or replicas", crate::aof::waitaof;
+        "Waits until disks, here and of replicas, have what this connection wrote", crate::aof::waitaof;
 }
 
 /// An engine with every command of the server. One that is filled beside the live one has them too: a log may hold

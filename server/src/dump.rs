@@ -38,7 +38,7 @@ pub(crate) static ROWS: &[Command] = &[
             KeySpec::ONE,
             "generic",
             "2.6.0",
-            "Return a serialized version of the value stored at the specified key.",
+            "The value of a key in a form that RESTORE takes",
             Run::Keys(dump),
         )
     },
@@ -51,7 +51,7 @@ pub(crate) static ROWS: &[Command] = &[
             KeySpec::ONE,
             "generic",
             "2.6.0",
-            "Create a key using the provided serialized value, previously obtained using DUMP.",
+            "Makes a key of what DUMP gave",
             Run::Keys(restore),
         )
     },

@@ -43,7 +43,7 @@ pub(crate) static ROWS: &[Command] = &[Command {
         KeySpec::Custom(keys),
         "generic",
         "2.6.0",
-        "Atomically transfer a key from a Redis instance to another one.",
+        "Moves keys to another server",
         Run::External,
     )
 }];

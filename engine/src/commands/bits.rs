@@ -49,9 +49,9 @@ fn setbit(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 #[rustfmt::skip]
 pub(crate) const COMMANDS: &[Command] = &[
     Command::row("getbit", 3, Flags::READ_FAST, KeySpec::ONE, "bitmap", "2.2.0",
-        "Returns the bit value at offset in the string value stored at key", Run::Keys(getbit)),
+        "One bit of a string", Run::Keys(getbit)),
     Command::row("setbit", 4, Flags::WRITE_OOM, KeySpec::ONE, "bitmap", "2.2.0",
-        "Sets or clears the bit at offset in the string value stored at key", Run::Keys(setbit)),
+        "Changes one bit of a string", Run::Keys(setbit)),
 ];
 
 #[cfg(test)]

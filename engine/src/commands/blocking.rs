@@ -103,6 +103,8 @@ fn bzmpop(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 const BLOCKS: Flags = Flags::WRITE.union(Flags::NOSCRIPT).union(Flags::BLOCKING);
 const BLOCKS_FAST: Flags = BLOCKS.union(Flags::FAST);
 const BLOCKS_OOM: Flags = BLOCKS.union(Flags::DENYOOM);
+/// As in Redis, scripts may use these two.
+const BLOCKS_COUNTED: Flags = Flags::WRITE.union(Flags::BLOCKING).union(Flags::MOVABLEKEYS);
 /// Every argument but the last, the timeout.
 const BUT_LAST: KeySpec = KeySpec::Range { first: 1, last: -2, step: 1 };
 /// A count behind the timeout.
@@ -112,24 +114,22 @@ const COUNTED: KeySpec = KeySpec::Counted { at: 2, also: 0 };
 #[rustfmt::skip]
 pub(crate) const COMMANDS: &[Command] = &[
     Command::row("blpop", -3, BLOCKS, BUT_LAST, "list", "2.0.0",
-        "Remove and get the first element in a list, or block until one is available", Run::Keys(blpop)),
+        "Takes the first element of the first list that has one, waiting if none has", Run::Keys(blpop)),
     Command::row("brpop", -3, BLOCKS, BUT_LAST, "list", "2.0.0",
-        "Remove and get the last element in a list, or block until one is available", Run::Keys(brpop)),
+        "Takes the last element of the first list that has one, waiting if none has", Run::Keys(brpop)),
     Command::row("blmove", 6, BLOCKS_OOM, KeySpec::TWO, "list", "6.2.0",
-        "Pop an element from a list, push it to another list and return it; or block until one is available",
+        "Moves an end element of one list to an end of another, waiting for one to come",
         Run::Keys(blmove)),
     Command::row("brpoplpush", 4, BLOCKS_OOM, KeySpec::TWO, "list", "2.2.0",
-        "Pop an element from a list, push it to another list and return it; or block until one is available",
+        "Moves the last element of one list to the front of another, waiting for one to come",
         Run::Keys(brpoplpush)),
-    Command::row("blmpop", -5, BLOCKS.union(Flags::MOVABLEKEYS), COUNTED, "list", "7.0.0",
-        "Pop elements from a list, or block until one is available", Run::Keys(blmpop)),
+    Command::row("blmpop", -5, BLOCKS_COUNTED, COUNTED, "list", "7.0.0",
+        "Takes elements from the first list that has some, waiting if none has", Run::Keys(blmpop)),
     Command { categories: "sortedset", ..Command::row("bzpopmin", -3, BLOCKS_FAST, BUT_LAST, "sorted-set", "5.0.0",
-        "Remove and return the member with the lowest score from one or more sorted sets, or block until one is \
-         available", Run::Keys(bzpopmin)) },
+        "Takes the lowest member of the first sorted set that has one, waiting if none has", Run::Keys(bzpopmin)) },
     Command { categories: "sortedset", ..Command::row("bzpopmax", -3, BLOCKS_FAST, BUT_LAST, "sorted-set", "5.0.0",
-        "Remove and return the member with the highest score from one or more sorted sets, or block until one is \
-         available", Run::Keys(bzpopmax)) },
-    Command { categories: "sortedset", ..Command::row("bzmpop", -5, BLOCKS.union(Flags::MOVABLEKEYS), COUNTED,
-        "sorted-set", "7.0.0", "Remove and return members with scores in a sorted set or block until one is available",
+        "Takes the highest member of the first sorted set that has one, waiting if none has", Run::Keys(bzpopmax)) },
+    Command { categories: "sortedset", ..Command::row("bzmpop", -5, BLOCKS_COUNTED, COUNTED,
+        "sorted-set", "7.0.0", "Takes members from an end of the first sorted set that has some, waiting if none has",
         Run::Keys(bzmpop)) },
 ];

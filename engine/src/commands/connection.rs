@@ -35,7 +35,8 @@ pub(crate) const COMMANDS: &[Command] = &[
         categories: "connection",
         group: "connection",
         since: "1.0.0",
-        summary: "Ping the server",
+        summary: "Answers PONG, or its argument",
+        subcommands: &[],
         run: Run::Session(ping),
     },
     Command {
@@ -46,7 +47,8 @@ pub(crate) const COMMANDS: &[Command] = &[
         categories: "connection",
         group: "connection",
         since: "1.0.0",
-        summary: "Echo the given string",
+        summary: "Sends its argument back",
+        subcommands: &[],
         run: Run::Session(echo),
     },
     Command {
@@ -57,7 +59,8 @@ pub(crate) const COMMANDS: &[Command] = &[
         categories: "connection",
         group: "connection",
         since: "1.0.0",
-        summary: "Change the selected database for the current connection",
+        summary: "Changes to another database",
+        subcommands: &[],
         run: Run::Session(select),
     },
 ];

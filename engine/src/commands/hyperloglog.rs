@@ -228,15 +228,15 @@ const SECOND: KeySpec = KeySpec::Range { first: 2, last: 2, step: 1 };
 #[rustfmt::skip]
 pub(crate) const COMMANDS: &[Command] = &[
     row("pfadd", -2, Flags::WRITE_OOM_FAST, KeySpec::ONE,
-        "Adds the specified elements to the specified HyperLogLog.", Run::Keys(pfadd)),
+        "Counts elements into a HyperLogLog", Run::Keys(pfadd)),
     row("pfcount", -2, Flags::READONLY.union(Flags::MAY_REPLICATE), KeySpec::ALL,
-        "Return the approximated cardinality of the set(s) observed by the HyperLogLog at key(s).", Run::Keys(pfcount)),
+        "About how many different elements one or several HyperLogLogs have seen", Run::Keys(pfcount)),
     row("pfmerge", -2, Flags::WRITE_OOM, KeySpec::ALL,
-        "Merge N different HyperLogLogs into a single one.", Run::Keys(pfmerge)),
+        "Makes one HyperLogLog of several", Run::Keys(pfmerge)),
     row("pfdebug", 3, Flags::WRITE_OOM.union(Flags::ADMIN), SECOND,
-        "Internal commands for debugging HyperLogLog values", Run::Keys(pfdebug)),
+        "Looks into a HyperLogLog, for tests", Run::Keys(pfdebug)),
     row("pfselftest", 1, Flags::ADMIN, KeySpec::None,
-        "An internal command for testing HyperLogLog values", Run::Session(pfselftest)),
+        "Tests the HyperLogLog's arithmetic", Run::Session(pfselftest)),
 ];
 
 #[cfg(test)]

@@ -496,7 +496,18 @@ const fn row(
     summary: &'static str,
     run: Run,
 ) -> Command {
-    Command { name, arity, flags, keys, categories: "keyspace", group: "generic", since, summary, run }
+    Command {
+        name,
+        arity,
+        flags,
+        keys,
+        categories: "keyspace",
+        group: "generic",
+        since,
+        summary,
+        subcommands: &[],
+        run,
+    }
 }
 
 /// A row for whole databases, in the group `server`.
@@ -509,7 +520,18 @@ const fn server_row(
     summary: &'static str,
     run: Run,
 ) -> Command {
-    Command { name, arity, flags, keys: KeySpec::None, categories, group: "server", since, summary, run }
+    Command {
+        name,
+        arity,
+        flags,
+        keys: KeySpec::None,
+        categories,
+        group: "server",
+        since,
+        summary,
+        subcommands: &[],
+        run,
+    }
 }
 
 const ONE: KeySpec = KeySpec::ONE;
@@ -521,45 +543,65 @@ const WF: Flags = Flags::WRITE_FAST;
 /// The rows.
 #[rustfmt::skip]
 pub(crate) const COMMANDS: &[Command] = &[
-    row("del", -2, W, KeySpec::ALL, "1.0.0", "Delete a key", Run::Keys(del)),
+    row("del", -2, W, KeySpec::ALL, "1.0.0", "Removes keys", Run::Keys(del)),
     row("unlink", -2, WF, KeySpec::ALL, "4.0.0",
-        "Delete a key asynchronously in another thread. Otherwise it is just as DEL, but non blocking.",
+        "Removes keys, their memory later",
         Run::Keys(del)),
-    row("exists", -2, RF, KeySpec::ALL, "1.0.0", "Determine if a key exists", Run::Keys(exists)),
+    row("exists", -2, RF, KeySpec::ALL, "1.0.0", "Counts how many of the keys there are", Run::Keys(exists)),
     row("touch", -2, RF, KeySpec::ALL, "3.2.1",
-        "Alters the last access time of a key(s). Returns the number of existing keys specified.", Run::Keys(touch)),
-    row("type", 2, RF, ONE, "1.0.0", "Determine the type stored at key", Run::Keys(type_of)),
-    row("expire", -3, WF, ONE, "1.0.0", "Set a key's time to live in seconds", Run::Keys(expire)),
-    row("pexpire", -3, WF, ONE, "2.6.0", "Set a key's time to live in milliseconds", Run::Keys(pexpire)),
-    row("expireat", -3, WF, ONE, "1.2.0", "Set the expiration for a key as a UNIX timestamp", Run::Keys(expireat)),
+        "Counts keys as used just now", Run::Keys(touch)),
+    row("type", 2, RF, ONE, "1.0.0", "What kind of value a key holds", Run::Keys(type_of)),
+    row("expire", -3, WF, ONE, "1.0.0", "Gives a key a time to live, in seconds", Run::Keys(expire)),
+    row("pexpire", -3, WF, ONE, "2.6.0", "Gives a key a time to live, in milliseconds", Run::Keys(pexpire)),
+    row("expireat", -3, WF, ONE, "1.2.0", "Has a key end at a Unix time, in seconds", Run::Keys(expireat)),
     row("pexpireat", -3, WF, ONE, "2.6.0",
-        "Set the expiration for a key as a UNIX timestamp specified in milliseconds", Run::Keys(pexpireat)),
-    row("ttl", 2, RF, ONE, "1.0.0", "Get the time to live for a key in seconds", Run::Keys(ttl)),
-    row("pttl", 2, RF, ONE, "2.6.0", "Get the time to live for a key in milliseconds", Run::Keys(pttl)),
-    row("expiretime", 2, RF, ONE, "7.0.0", "Get the expiration Unix timestamp for a key", Run::Keys(expiretime)),
+        "Has a key end at a Unix time, in milliseconds", Run::Keys(pexpireat)),
+    row("ttl", 2, RF, ONE, "1.0.0", "How long a key has to live, in seconds", Run::Keys(ttl)),
+    row("pttl", 2, RF, ONE, "2.6.0", "How long a key has to live, in milliseconds", Run::Keys(pttl)),
+    row("expiretime", 2, RF, ONE, "7.0.0", "When a key will end, as Unix time in seconds", Run::Keys(expiretime)),
     row("pexpiretime", 2, RF, ONE, "7.0.0",
-        "Get the expiration Unix timestamp for a key in milliseconds", Run::Keys(pexpiretime)),
-    row("persist", 2, WF, ONE, "2.2.0", "Remove the expiration from a key", Run::Keys(persist)),
-    row("rename", 3, W, KeySpec::TWO, "1.0.0", "Rename a key", Run::Keys(rename)),
+        "When a key will end, as Unix time in milliseconds", Run::Keys(pexpiretime)),
+    row("persist", 2, WF, ONE, "2.2.0", "Takes a key's time to live away", Run::Keys(persist)),
+    row("rename", 3, W, KeySpec::TWO, "1.0.0", "Gives a key another name, replacing a key that has it", Run::Keys(rename)),
     row("renamenx", 3, WF, KeySpec::TWO, "1.0.0",
-        "Rename a key, only if the new key does not exist", Run::Keys(renamenx)),
-    row("copy", -3, Flags::WRITE_OOM, KeySpec::TWO, "6.2.0", "Copy a key", Run::Keys(copy)),
-    row("move", 3, WF, ONE, "1.0.0", "Move a key to another database", Run::Keys(move_key)),
+        "Gives a key another name if no key has it", Run::Keys(renamenx)),
+    row("copy", -3, Flags::WRITE_OOM, KeySpec::TWO, "6.2.0", "Stores what one key holds under another key as well", Run::Keys(copy)),
+    row("move", 3, WF, ONE, "1.0.0", "Moves a key to another database", Run::Keys(move_key)),
     Command { categories: "keyspace dangerous", ..row("keys", 2, R, KeySpec::None, "1.0.0",
-        "Find all keys matching the given pattern", Run::All(keys)) },
-    row("scan", -2, R.union(Flags::ARBITRARY_KEYS), KeySpec::None, "2.8.0", "Incrementally iterate the keys space", Run::All(scan)),
-    row("randomkey", 1, R.union(Flags::ARBITRARY_KEYS), KeySpec::None, "1.0.0", "Return a random key from the keyspace", Run::All(randomkey)),
+        "The names of all keys that match a pattern", Run::All(keys)) },
+    row("scan", -2, R.union(Flags::ARBITRARY_KEYS), KeySpec::None, "2.8.0", "Walks through the keys of the database in steps", Run::All(scan)),
+    row("randomkey", 1, R.union(Flags::ARBITRARY_KEYS), KeySpec::None, "1.0.0", "The name of some key", Run::All(randomkey)),
     server_row("dbsize", 1, RF, "keyspace", "1.0.0",
-        "Return the number of keys in the selected database", Run::All(dbsize)),
+        "Counts the keys of the database", Run::All(dbsize)),
     server_row("flushdb", -1, W, "keyspace dangerous", "1.0.0",
-        "Remove all keys from the current database", Run::All(flushdb)),
+        "Removes the keys of this database", Run::All(flushdb)),
     server_row("flushall", -1, W, "keyspace dangerous", "1.0.0",
-        "Remove all keys from all databases", Run::All(flushall)),
-    server_row("swapdb", 3, WF, "keyspace dangerous", "4.0.0", "Swaps two Redis databases", Run::All(swapdb)),
+        "Removes the keys of every database", Run::All(flushall)),
+    server_row("swapdb", 3, WF, "keyspace dangerous", "4.0.0", "Has two databases change places", Run::All(swapdb)),
     // A container: its subcommands are read-only, but COMMAND shows no flags for it.
-    Command { categories: "", ..row("object", -2, Flags::empty(), KeySpec::Custom(object_keys), "2.2.3",
-        "A container for object introspection commands", Run::Keys(object)) },
+    row("object", -2, Flags::empty(), KeySpec::Custom(object_keys), "2.2.3",
+        "How the value of a key is kept", Run::Keys(object)).in_categories("").holding(&[
+        object_row("encoding", 3, R, OBJECT_KEY, "2.2.3", "The name of the form in which a value is kept"),
+        object_row("freq", 3, R, OBJECT_KEY, "4.0.0", "How often a key is used, on a logarithmic scale"),
+        object_row("help", 2, Flags::LOADING.union(Flags::STALE), KeySpec::None, "6.2.0", "Lists the subcommands"),
+        object_row("idletime", 3, R, OBJECT_KEY, "2.2.3", "Seconds since a key was last used"),
+        object_row("refcount", 3, R, OBJECT_KEY, "2.2.3", "How many references there are to a value"),
+    ]),
 ];
+
+/// The key of OBJECT's subcommands.
+const OBJECT_KEY: KeySpec = KeySpec::Range { first: 2, last: 2, step: 1 };
+
+const fn object_row(
+    name: &'static str,
+    arity: i32,
+    flags: Flags,
+    keys: KeySpec,
+    since: &'static str,
+    summary: &'static str,
+) -> Command {
+    row(name, arity, flags, keys, since, summary, Run::Keys(object))
+}
 
 #[cfg(test)]
 mod tests {

@@ -165,7 +165,7 @@ pub(crate) const COMMANDS: &[Command] = &[Command::row(
     KeySpec::TWO,
     "string",
     "7.0.0",
-    "Find longest common substring",
+    "The longest sequence that two strings have in common",
     Run::Keys(lcs),
 )];
 

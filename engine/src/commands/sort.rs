@@ -226,10 +226,10 @@ fn keys(args: &[&[u8]]) -> Vec<usize> {
 pub(crate) const COMMANDS: &[Command] = &[
     Command { categories: "set sortedset list dangerous", ..Command::row("sort", -2,
         Flags::WRITE_OOM.union(Flags::MOVABLEKEYS), KeySpec::Custom(keys), "generic", "1.0.0",
-        "Sort the elements in a list, set or sorted set", Run::All(sort)) },
+        "Sorts the elements of a list, set or sorted set, and may store them", Run::All(sort)) },
     Command { categories: "set sortedset list dangerous", ..Command::row("sort_ro", -2,
         Flags::READONLY.union(Flags::MOVABLEKEYS), KeySpec::ONE, "generic", "7.0.0",
-        "Sort the elements in a list, set or sorted set. Read-only variant of SORT.", Run::All(sort_ro)) },
+        "Sorts the elements of a list, set or sorted set", Run::All(sort_ro)) },
 ];
 
 #[cfg(test)]

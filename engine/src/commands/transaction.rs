@@ -22,6 +22,7 @@ const fn row(
         group: "transactions",
         since,
         summary,
+        subcommands: &[],
         run: Run::Transaction(op),
     }
 }
@@ -34,16 +35,16 @@ pub(crate) const COMMANDS: &[Command] = &[
         BASE.union(Flags::FAST),
         KeySpec::None,
         "1.2.0",
-        "Mark the start of a transaction block",
+        "Begins a transaction: commands are queued until EXEC",
         TxOp::Multi,
     ),
     row(
         "exec",
         1,
-        BASE.union(Flags::SKIP_SLOWLOG),
+        BASE.difference(Flags::ALLOW_BUSY).union(Flags::SKIP_SLOWLOG),
         KeySpec::None,
         "1.2.0",
-        "Execute all commands issued after MULTI",
+        "Runs the queued commands of a transaction",
         TxOp::Exec,
     ),
     row(
@@ -52,7 +53,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         BASE.union(Flags::FAST),
         KeySpec::None,
         "2.0.0",
-        "Discard all commands issued after MULTI",
+        "Forgets the queued commands of a transaction",
         TxOp::Discard,
     ),
     row(
@@ -61,16 +62,8 @@ pub(crate) const COMMANDS: &[Command] = &[
         BASE.union(Flags::FAST),
         KeySpec::ALL,
         "2.2.0",
-        "Watch the given keys to determine execution of the MULTI/EXEC block",
+        "Has the next EXEC fail if one of the keys changes before it",
         TxOp::Watch,
     ),
-    row(
-        "unwatch",
-        1,
-        BASE.union(Flags::FAST),
-        KeySpec::None,
-        "2.2.0",
-        "Forget about all watched keys",
-        TxOp::Unwatch,
-    ),
+    row("unwatch", 1, BASE.union(Flags::FAST), KeySpec::None, "2.2.0", "Stops watching keys", TxOp::Unwatch),
 ];

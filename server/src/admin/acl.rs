@@ -6,7 +6,7 @@ use sluice_engine::command::CmdError;
 use sluice_engine::num::parse_i64;
 use sluice_engine::resp::Reply;
 
-use super::command::categories;
+use super::command::in_category;
 use super::{Handled, help, lower, shown};
 use crate::client::conn::Conn;
 use crate::commands::Flow;
@@ -120,9 +120,7 @@ fn cat(conn: &Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Result<(), CmdError>
     let Some(category) = CATEGORIES.iter().find(|c| c.as_bytes().eq_ignore_ascii_case(wanted)) else {
         return Err(format!("ERR Unknown category '{}'", shown(wanted)).into());
     };
-    let rows = conn.server.engine.commands().map(|row| row.command);
-    let names: Vec<_> =
-        rows.filter(|c| categories(c.flags, c.categories).contains(category)).map(|c| c.name).collect();
+    let names = in_category(&conn.server.engine, category);
     out.array(names.len());
     names.iter().for_each(|name| out.bulk(name.as_bytes()));
     Ok(())

@@ -92,19 +92,14 @@ pub(crate) fn run(conn: &mut Conn, name: &str, args: &[&[u8]], out: &mut Vec<u8>
 
 /// Refuses a subcommand that does not exist or has the wrong number of words.
 pub(crate) fn subcommand_check(name: &str, args: &[&[u8]]) -> CmdResult {
-    let all = rows::subcommands(name);
-    let Some(given) = args.get(1).filter(|_| !all.is_empty()) else {
+    let row = ROWS.iter().find(|row| row.name == name && !row.subcommands.is_empty());
+    let Some((row, given)) = row.zip(args.get(1)) else {
         return Ok(());
     };
-    let Some(sub) = all.iter().find(|s| s.name.as_bytes().eq_ignore_ascii_case(given)) else {
+    let Some(sub) = row.subcommand(given) else {
         return Err(unknown_subcommand(name, given));
     };
-    let right = if sub.arity < 0 {
-        args.len() >= sub.arity.unsigned_abs() as usize
-    } else {
-        args.len() == sub.arity as usize
-    };
-    if right { Ok(()) } else { Err(CmdError::arity(&format!("{name}|{}", sub.name))) }
+    if sub.arity_ok(args.len()) { Ok(()) } else { Err(CmdError::arity(&format!("{name}|{}", sub.name))) }
 }
 
 /// Bytes of a client's word that errors repeat.

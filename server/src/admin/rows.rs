@@ -19,21 +19,25 @@ const fn row(
     since: &'static str,
     summary: &'static str,
 ) -> Command {
-    Command { name, arity, flags, keys: KeySpec::None, categories, group, since, summary, run: Run::External }
+    Command {
+        name,
+        arity,
+        flags,
+        keys: KeySpec::None,
+        categories,
+        group,
+        since,
+        summary,
+        subcommands: &[],
+        run: Run::External,
+    }
 }
 
 /// Rows for the engine's command table.
 pub(crate) static ROWS: &[Command] = &[
-    row(
-        "info",
-        -1,
-        ANYTIME,
-        "dangerous",
-        "server",
-        "1.0.0",
-        "Get information and statistics about the server",
-    ),
-    row("config", -2, ADMIN, "", "server", "2.0.0", "A container for server configuration commands"),
+    row("info", -1, ANYTIME, "dangerous", "server", "1.0.0", "The state of the server, in sections"),
+    row("config", -2, ADMIN, "", "server", "2.0.0", "Settings: reads, changes and saves them")
+        .holding(CONFIG),
     row(
         "client",
         -2,
@@ -41,18 +45,19 @@ pub(crate) static ROWS: &[Command] = &[
         "connection",
         "connection",
         "2.4.0",
-        "A container for client connection commands",
-    ),
-    row("command", -1, ANYTIME, "connection", "server", "2.8.13", "Get array of Redis command details"),
-    row("debug", -2, ADMIN, "", "server", "1.0.0", "A container for debugging commands"),
-    row("memory", -2, ANYTIME, "", "server", "4.0.0", "A container for memory diagnostics commands"),
-    row("latency", -2, ADMIN, "", "server", "2.8.13", "A container for latency diagnostics commands"),
-    row("slowlog", -2, ADMIN, "", "server", "2.2.12", "A container for slow log commands"),
-    row("acl", -2, QUIET, "", "server", "6.0.0", "A container for Access List Control commands"),
-    row("auth", -2, SIGN_ON, "connection", "connection", "1.0.0", "Authenticate to the server"),
-    row("hello", -1, SIGN_ON, "connection", "connection", "6.0.0", "Handshake with Redis"),
-    row("reset", 1, SIGN_ON, "connection", "connection", "6.2.0", "Reset the connection"),
-    row("time", 1, ANYTIME.union(Flags::FAST), "", "server", "2.6.0", "Return the current server time"),
+        "Connections: what they are, and how to end, pause and name them",
+    )
+    .holding(CLIENT),
+    row("command", -1, ANYTIME, "connection", "server", "2.8.13", "What commands there are").holding(COMMAND),
+    row("debug", -2, ADMIN, "", "server", "1.0.0", "For tests and for looking inside"),
+    row("memory", -2, ANYTIME, "", "server", "4.0.0", "Where the memory goes").holding(MEMORY),
+    row("latency", -2, ADMIN, "", "server", "2.8.13", "How long things took").holding(LATENCY),
+    row("slowlog", -2, ADMIN, "", "server", "2.2.12", "Commands that took long").holding(SLOWLOG),
+    row("acl", -2, QUIET, "", "server", "6.0.0", "Users and what they may do").holding(ACL),
+    row("auth", -2, SIGN_ON, "connection", "connection", "1.0.0", "Signs the connection on with a password"),
+    row("hello", -1, SIGN_ON, "connection", "connection", "6.0.0", "Chooses the protocol, and signs on"),
+    row("reset", 1, SIGN_ON, "connection", "connection", "6.2.0", "Puts the connection back to how it began"),
+    row("time", 1, ANYTIME.union(Flags::FAST), "", "server", "2.6.0", "What time it is on the server"),
     row(
         "lastsave",
         1,
@@ -60,7 +65,7 @@ pub(crate) static ROWS: &[Command] = &[
         "admin dangerous",
         "server",
         "1.0.0",
-        "Get the UNIX time stamp of the last successful save to disk",
+        "When the last good snapshot was taken, as Unix time",
     ),
     row(
         "role",
@@ -69,23 +74,9 @@ pub(crate) static ROWS: &[Command] = &[
         "admin dangerous",
         "server",
         "2.8.12",
-        "Return the role of the instance in the context of replication",
+        "Whether the server is a primary or a replica, and of what or whom",
     ),
 ];
-
-/// A subcommand as COMMAND INFO shows it.
-pub(crate) struct Subcommand {
-    /// Its name.
-    pub(crate) name: &'static str,
-    /// Words of the whole command; negative: at least that many.
-    pub(crate) arity: i32,
-    /// Its flags.
-    pub(crate) flags: Flags,
-}
-
-const fn sub(name: &'static str, arity: i32, flags: Flags) -> Subcommand {
-    Subcommand { name, arity, flags }
-}
 
 /// How often a subcommand was called, for `commandstats`.
 #[derive(Default, Debug)]
@@ -126,105 +117,180 @@ impl SubcommandStats {
     }
 }
 
-/// The subcommands of a command; empty for one that has none.
-pub(crate) fn subcommands(name: &str) -> &'static [Subcommand] {
-    match name {
-        "config" => CONFIG,
-        "client" => CLIENT,
-        "command" => COMMAND,
-        "memory" => MEMORY,
-        "latency" => LATENCY,
-        "slowlog" => SLOWLOG,
-        "acl" => ACL,
-        "object" => OBJECT,
-        _ => &[],
-    }
-}
-
-/// The command and subcommand that `args` name, if they name one.
+/// The command of this table and the subcommand that `args` name, if they name one.
 pub(crate) fn find(command: &str, args: &[&[u8]]) -> Option<(&'static str, &'static str)> {
     let row = ROWS.iter().find(|row| row.name == command)?;
-    let given = args.get(1)?;
-    let sub = subcommands(row.name).iter().find(|s| s.name.as_bytes().eq_ignore_ascii_case(given))?;
-    Some((row.name, sub.name))
+    Some((row.name, row.subcommand(args.get(1)?)?.name))
 }
 
-const CONFIG: &[Subcommand] = &[
-    sub("get", -3, ADMIN),
-    sub("help", 2, ANYTIME),
-    sub("resetstat", 2, ADMIN),
-    sub("rewrite", 2, ADMIN),
-    sub("set", -4, ADMIN),
+static ACL: &[Command] = &[
+    row("cat", -2, QUIET, "", "server", "6.0.0", "Lists the categories of commands, or the commands of one"),
+    row("deluser", -3, ADMIN, "", "server", "6.0.0", "Removes users and ends their connections"),
+    row(
+        "dryrun",
+        -4,
+        ADMIN,
+        "",
+        "server",
+        "7.0.0",
+        "Tells whether a user may run a command, without running it",
+    ),
+    row("genpass", -2, QUIET, "", "server", "6.0.0", "A random password, in hexadecimal digits"),
+    row("getuser", 3, ADMIN, "", "server", "6.0.0", "What a user may do"),
+    row("help", 2, ANYTIME, "", "server", "6.0.0", "Lists the subcommands"),
+    row("list", 2, ADMIN, "", "server", "6.0.0", "The users, each as a line of a configuration file"),
+    row("load", 2, ADMIN, "", "server", "6.0.0", "Reads the file of users anew"),
+    row("log", -2, ADMIN, "", "server", "6.0.0", "What was refused lately"),
+    row("save", 2, ADMIN, "", "server", "6.0.0", "Writes the file of users"),
+    row("setuser", -3, ADMIN, "", "server", "6.0.0", "Makes a user, or changes what one may do"),
+    row("users", 2, ADMIN, "", "server", "6.0.0", "The names of the users"),
+    row("whoami", 2, QUIET, "", "server", "6.0.0", "The name of this connection's user"),
 ];
-const CLIENT: &[Subcommand] = &[
-    sub("caching", 3, QUIET),
-    sub("getname", 2, QUIET),
-    sub("getredir", 2, QUIET),
-    sub("help", 2, ANYTIME),
-    sub("id", 2, QUIET),
-    sub("info", 2, QUIET),
-    sub("kill", -3, ADMIN),
-    sub("list", -2, ADMIN),
-    sub("no-evict", 3, ADMIN),
-    sub("pause", -3, ADMIN),
-    sub("reply", 3, QUIET),
-    sub("setname", 3, QUIET),
-    sub("tracking", -3, QUIET),
-    sub("trackinginfo", 2, QUIET),
-    sub("unblock", -3, ADMIN),
-    sub("unpause", 2, ADMIN),
+static CLIENT: &[Command] = &[
+    row(
+        "caching",
+        3,
+        QUIET,
+        "connection",
+        "connection",
+        "6.0.0",
+        "Says whether keys of the next command are tracked",
+    ),
+    row("getname", 2, QUIET, "connection", "connection", "2.6.9", "The name of this connection"),
+    row(
+        "getredir",
+        2,
+        QUIET,
+        "connection",
+        "connection",
+        "6.0.0",
+        "The connection that notices of tracked keys go to",
+    ),
+    row("help", 2, ANYTIME, "connection", "connection", "5.0.0", "Lists the subcommands"),
+    row("id", 2, QUIET, "connection", "connection", "5.0.0", "The number of this connection"),
+    row(
+        "info",
+        2,
+        QUIET,
+        "connection",
+        "connection",
+        "6.2.0",
+        "This connection, described as in CLIENT LIST",
+    ),
+    row("kill", -3, ADMIN, "connection", "connection", "2.4.0", "Ends connections"),
+    row("list", -2, ADMIN, "connection", "connection", "2.4.0", "The connections, a line each"),
+    row(
+        "no-evict",
+        3,
+        ADMIN,
+        "connection",
+        "connection",
+        "7.0.0",
+        "Keeps this connection when clients are closed for their memory",
+    ),
+    row(
+        "pause",
+        -3,
+        ADMIN,
+        "connection",
+        "connection",
+        "2.9.50",
+        "Has commands of clients wait for some time",
+    ),
+    row(
+        "reply",
+        3,
+        QUIET,
+        "connection",
+        "connection",
+        "3.2.0",
+        "Turns the replies to this connection off and on",
+    ),
+    row("setname", 3, QUIET, "connection", "connection", "2.6.9", "Names this connection"),
+    row(
+        "tracking",
+        -3,
+        QUIET,
+        "connection",
+        "connection",
+        "6.0.0",
+        "Turns notices of changed keys for this connection on and off",
+    ),
+    row(
+        "trackinginfo",
+        2,
+        QUIET,
+        "connection",
+        "connection",
+        "6.2.0",
+        "How keys are tracked for this connection",
+    ),
+    row(
+        "unblock",
+        -3,
+        ADMIN,
+        "connection",
+        "connection",
+        "5.0.0",
+        "Ends the wait of another connection's blocking command",
+    ),
+    row("unpause", 2, ADMIN, "connection", "connection", "6.2.0", "Ends a pause"),
 ];
-const COMMAND: &[Subcommand] = &[
-    sub("count", 2, ANYTIME),
-    sub("docs", -2, ANYTIME),
-    sub("getkeys", -4, ANYTIME),
-    sub("getkeysandflags", -4, ANYTIME),
-    sub("help", 2, ANYTIME),
-    sub("info", -2, ANYTIME),
-    sub("list", -2, ANYTIME),
+static COMMAND: &[Command] = &[
+    row("count", 2, ANYTIME, "connection", "server", "2.8.13", "How many commands there are"),
+    row("docs", -2, ANYTIME, "connection", "server", "7.0.0", "Documentation of commands"),
+    row("getkeys", -4, ANYTIME, "connection", "server", "2.8.13", "The keys among a command's arguments"),
+    row(
+        "getkeysandflags",
+        -4,
+        ANYTIME,
+        "connection",
+        "server",
+        "7.0.0",
+        "The keys among a command's arguments, and how it uses them",
+    ),
+    row("help", 2, ANYTIME, "connection", "server", "5.0.0", "Lists the subcommands"),
+    row("info", -2, ANYTIME, "connection", "server", "2.8.13", "Facts about commands"),
+    row("list", -2, ANYTIME, "connection", "server", "7.0.0", "The names of the commands"),
 ];
-const MEMORY: &[Subcommand] = &[
-    sub("doctor", 2, Flags::empty()),
-    sub("help", 2, ANYTIME),
-    sub("malloc-stats", 2, Flags::empty()),
-    sub("purge", 2, Flags::empty()),
-    sub("stats", 2, Flags::empty()),
-    sub("usage", -3, Flags::READONLY),
+static CONFIG: &[Command] = &[
+    row("get", -3, ADMIN, "", "server", "2.0.0", "The values of settings"),
+    row("help", 2, ANYTIME, "", "server", "5.0.0", "Lists the subcommands"),
+    row("resetstat", 2, ADMIN, "", "server", "2.0.0", "Sets the counters that INFO shows to zero"),
+    row(
+        "rewrite",
+        2,
+        ADMIN,
+        "",
+        "server",
+        "2.8.0",
+        "Writes the settings in force into the configuration file",
+    ),
+    row("set", -4, ADMIN, "", "server", "2.0.0", "Changes settings"),
 ];
-const LATENCY: &[Subcommand] = &[
-    sub("doctor", 2, ADMIN),
-    sub("graph", 3, ADMIN),
-    sub("help", 2, ANYTIME),
-    sub("histogram", -2, ADMIN),
-    sub("history", 3, ADMIN),
-    sub("latest", 2, ADMIN),
-    sub("reset", -2, ADMIN),
+static LATENCY: &[Command] = &[
+    row("doctor", 2, ADMIN, "", "server", "2.8.13", "A report on latencies in plain words"),
+    row("graph", 3, ADMIN, "", "server", "2.8.13", "A drawing of an event's latencies"),
+    row("help", 2, ANYTIME, "", "server", "2.8.13", "Lists the subcommands"),
+    row("histogram", -2, ADMIN, "", "server", "7.0.0", "How the times of commands are spread"),
+    row("history", 3, ADMIN, "", "server", "2.8.13", "The latest samples of an event"),
+    row("latest", 2, ADMIN, "", "server", "2.8.13", "The latest sample of each event"),
+    row("reset", -2, ADMIN, "", "server", "2.8.13", "Forgets the samples of events"),
 ];
-const SLOWLOG: &[Subcommand] = &[
-    sub("get", -2, ANYTIME.union(Flags::ADMIN)),
-    sub("help", 2, ANYTIME),
-    sub("len", 2, ANYTIME.union(Flags::ADMIN)),
-    sub("reset", 2, ANYTIME.union(Flags::ADMIN)),
+static MEMORY: &[Command] = &[
+    row("doctor", 2, Flags::empty(), "", "server", "4.0.0", "A report on memory in plain words"),
+    row("help", 2, ANYTIME, "", "server", "4.0.0", "Lists the subcommands"),
+    row("malloc-stats", 2, Flags::empty(), "", "server", "4.0.0", "What the allocator tells of itself"),
+    row("purge", 2, Flags::empty(), "", "server", "4.0.0", "Has the allocator give unused pages back"),
+    row("stats", 2, Flags::empty(), "", "server", "4.0.0", "Where the memory goes, in numbers"),
+    Command {
+        keys: KeySpec::Range { first: 2, last: 2, step: 1 },
+        ..row("usage", -3, Flags::READONLY, "", "server", "4.0.0", "About how many bytes a key takes")
+    },
 ];
-const ACL: &[Subcommand] = &[
-    sub("cat", -2, QUIET),
-    sub("deluser", -3, ADMIN),
-    sub("dryrun", -4, ADMIN),
-    sub("genpass", -2, QUIET),
-    sub("getuser", 3, ADMIN),
-    sub("help", 2, ANYTIME),
-    sub("list", 2, ADMIN),
-    sub("load", 2, ADMIN),
-    sub("log", -2, ADMIN),
-    sub("save", 2, ADMIN),
-    sub("setuser", -3, ADMIN),
-    sub("users", 2, ADMIN),
-    sub("whoami", 2, QUIET),
-];
-const OBJECT: &[Subcommand] = &[
-    sub("encoding", 3, Flags::READONLY),
-    sub("freq", 3, Flags::READONLY),
-    sub("help", 2, ANYTIME),
-    sub("idletime", 3, Flags::READONLY),
-    sub("refcount", 3, Flags::READONLY),
+static SLOWLOG: &[Command] = &[
+    row("get", -2, ANYTIME.union(Flags::ADMIN), "", "server", "2.2.12", "The latest commands that took long"),
+    row("help", 2, ANYTIME, "", "server", "6.2.0", "Lists the subcommands"),
+    row("len", 2, ANYTIME.union(Flags::ADMIN), "", "server", "2.2.12", "How many commands are noted"),
+    row("reset", 2, ANYTIME.union(Flags::ADMIN), "", "server", "2.2.12", "Forgets the noted commands"),
 ];
