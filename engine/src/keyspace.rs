@@ -24,7 +24,13 @@ use crate::engine::Inner;
 use crate::hash::hash;
 use crate::resp::Reply;
 use crate::table::Table;
+use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
+
+/// Items of a collection, or keys, in one command of the log that was not sent as one.
+pub(crate) const ITEMS_PER_EFFECT: usize = 1024;
+/// Such a command of fewer items ends when they are this long, in bytes.
+pub(crate) const BYTES_PER_EFFECT: usize = 1 << 20;
 
 /// What a running command works with.
 pub struct Ctx<'a> {
@@ -137,6 +143,33 @@ impl Ctx<'_> {
     pub fn propagate(&mut self, args: &[&[u8]]) {
         let db = self.keys.db;
         self.propagate_in(db, args);
+    }
+
+    /// As [`Ctx::propagate`], for a command with items of `each` arguments behind the `first` ones, however many there are: who reads
+    /// the log holds no more than [`ITEMS_PER_EFFECT`] of them, or [`BYTES_PER_EFFECT`], in one command.
+    pub(crate) fn propagate_items<'x>(
+        &mut self,
+        first: &[&'x [u8]],
+        items: impl Iterator<Item = &'x [u8]>,
+        each: usize,
+    ) {
+        let mut args: SmallVec<[&[u8]; 8]> = SmallVec::from_slice(first);
+        let (mut count, mut bytes, mut parts) = (0, 0, 0);
+        for arg in items {
+            if count >= ITEMS_PER_EFFECT * each || (bytes >= BYTES_PER_EFFECT && count % each == 0) {
+                self.propagate(&args);
+                args.truncate(first.len());
+                (count, bytes) = (0, 0);
+                parts += 1;
+            }
+            args.push(arg);
+            count += 1;
+            bytes += arg.len();
+        }
+        // A command without items is one, too (PFADD makes a key).
+        if count > 0 || parts == 0 {
+            self.propagate(&args);
+        }
     }
 
     /// As [`Ctx::propagate`], in another database.

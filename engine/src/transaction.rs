@@ -38,7 +38,8 @@ impl Engine {
             return self.refuse(row.id, s.resp3, out, &e, true);
         }
         let t = s.transaction.as_mut().expect("the caller checked");
-        if t.queued.len() >= MAX_QUEUED {
+        // Not for a primary's block: to refuse a part of it would be to lose the whole.
+        if t.queued.len() >= MAX_QUEUED && !s.from_primary {
             t.broken = true;
             let e = CmdError(format!("ERR MULTI queue is full ({MAX_QUEUED} commands)").into());
             return self.refuse(row.id, s.resp3, out, &e, true);

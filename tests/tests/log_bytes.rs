@@ -264,3 +264,70 @@ fn what_fuzzed_clients_leave_loads_from_each_kind_of_file_here_and_in_redis() {
         }
     }
 }
+
+/// `RPUSH key x x x ...`
+fn million(key: &str) -> Vec<u8> {
+    let head = format!("*{}\r\n$5\r\nRPUSH\r\n${}\r\n{key}\r\n", MILLION + 2, key.len());
+    [head.as_bytes(), &b"$1\r\nx\r\n".repeat(MILLION)].concat()
+}
+
+/// More than 1024 * 1024, which was once the most.
+const MILLION: usize = 1_100_000;
+
+#[test]
+fn a_command_of_over_a_million_arguments_goes_everywhere() {
+    let ours = Server::sluice(ON);
+    let replica = Server::sluice(ON);
+    replica.follow(&ours);
+    replica.link_up();
+    let redis = peers_here(&["redis-server"]).then(|| Server::redis(""));
+    if let Some(redis) = &redis {
+        redis.follow(&ours);
+        redis.link_up();
+    }
+    let mut c = ours.client();
+    // A small piece first, so that the rest is read on from there.
+    let command = million("l");
+    c.send(&command[..1000]).unwrap();
+    c.send(&command[1000..]).unwrap();
+    assert_eq!(c.reply().unwrap(), Reply::Int(MILLION as i64));
+    // Effects that no client sent as one command: a list out of a sort, members taken at random.
+    assert_eq!(c.say("SORT l ALPHA STORE sorted").int(), MILLION as i64);
+    let members: Vec<String> = (0..MILLION).map(|n| n.to_string()).collect();
+    c.run(&[&["SADD".to_owned(), "s".into()], &members[..]].concat());
+    assert_eq!(c.say(&format!("SPOP s {}", MILLION - 5)).items().len(), MILLION - 5);
+    c.say("SET after 1");
+    let keys = ours.say("DBSIZE").int();
+    let same = |server: &Server| {
+        assert_eq!(server.say("LLEN l").int(), MILLION as i64);
+        assert_eq!(server.say("LLEN sorted").int(), MILLION as i64);
+        assert_eq!(server.say("SCARD s").int(), 5);
+        assert_eq!(server.say("DBSIZE").int(), keys);
+    };
+    same(&ours);
+    for replica in [Some(&replica), redis.as_ref()].into_iter().flatten() {
+        replica.caught_up(&ours);
+        same(replica);
+    }
+    let followers = 1 + i64::from(redis.is_some());
+    assert_eq!(ours.number("stats", "sync_full"), followers, "none had to begin again");
+    for server in [ours, replica] {
+        let folder = server.dir().clone();
+        server.kill();
+        loads_everywhere(&folder, keys);
+    }
+}
+
+#[test]
+fn a_primary_may_send_commands_of_over_a_million_arguments() {
+    let fake = FakePrimary::new();
+    let (replica, mut link) = replica_of_nothing(&fake);
+    let stream = [request(&["SELECT", "0"]), million("l"), request(&["SET", "after", "1"])].concat();
+    link.send(&stream).unwrap();
+    replica.reports("replication", "master_repl_offset", &stream.len().to_string());
+    assert_eq!(replica.say("LLEN l").int(), MILLION as i64);
+    assert_eq!(replica.info("replication", "master_link_status").as_deref(), Some("up"));
+    let folder = replica.dir().clone();
+    replica.kill();
+    loads_everywhere(&folder, 2);
+}

@@ -1,6 +1,6 @@
 //! Typed operations on hashes.
 
-use super::{Access, Db, Error, Result, args};
+use super::{Access, Db, Error, Result};
 use crate::encoding::LpValue;
 use crate::value::Hash;
 
@@ -49,7 +49,7 @@ impl Db<'_> {
             let new = fields.iter().filter(|(f, v)| hash.set(f.as_ref(), v.as_ref(), limits)).count();
             cx.changed(key);
             let each = fields.iter().flat_map(|(f, v)| [f.as_ref(), v.as_ref()]);
-            cx.propagate(&args(&[b"HSET", key], each));
+            cx.propagate_items(&[b"HSET", key], each, 2);
             Ok(new)
         })
     }
@@ -85,7 +85,7 @@ impl Db<'_> {
             if removed > 0 {
                 cx.keys.remove_if_empty(key);
                 cx.changed(key);
-                cx.propagate(&args(&[b"HDEL", key], fields.iter().map(AsRef::as_ref)));
+                cx.propagate_items(&[b"HDEL", key], fields.iter().map(AsRef::as_ref), 1);
             }
             Ok(removed)
         })

@@ -32,7 +32,7 @@ impl Db<'_> {
         self.run(&[key], Access::Write, |cx| {
             let risen = operations::add(cx, key, elements.iter().map(AsRef::as_ref))?;
             if risen > 0 {
-                cx.propagate(&args(&[b"PFADD", key], elements.iter().map(AsRef::as_ref)));
+                cx.propagate_items(&[b"PFADD", key], elements.iter().map(AsRef::as_ref), 1);
             }
             Ok(risen > 0)
         })

@@ -1,6 +1,6 @@
 //! Typed operations on keys of any type, and on a whole database.
 
-use super::{Access, Db, Error, Result, args};
+use super::{Access, Db, Error, Result};
 use crate::engine::now_ms;
 use crate::entry::EntryRef;
 use crate::value::Type;
@@ -55,7 +55,7 @@ impl Db<'_> {
                 }
             }
             if !gone.is_empty() {
-                cx.propagate(&args(&[b"DEL"], gone.iter().copied()));
+                cx.propagate_items(&[b"DEL"], gone.iter().copied(), 1);
             }
             gone.len()
         })

@@ -1,6 +1,6 @@
 //! Typed operations on lists.
 
-use super::{Access, Db, Error, Result, args, ranks};
+use super::{Access, Db, Error, Result, ranks};
 use crate::value::List;
 use crate::value::list::NodeLimit;
 
@@ -48,7 +48,7 @@ impl Db<'_> {
             let len = list.len();
             let name: &[u8] = if matches!(end, End::Left) { b"LPUSH" } else { b"RPUSH" };
             cx.changed(key);
-            cx.propagate(&args(&[name, key], values.iter().map(AsRef::as_ref)));
+            cx.propagate_items(&[name, key], values.iter().map(AsRef::as_ref), 1);
             Ok(len)
         })
     }

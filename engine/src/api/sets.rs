@@ -1,6 +1,6 @@
 //! Typed operations on sets.
 
-use super::{Access, Db, Result, args};
+use super::{Access, Db, Result};
 use crate::value::Set;
 
 /// # Sets
@@ -34,7 +34,7 @@ impl Db<'_> {
             let new = members.iter().filter(|m| set.add(m.as_ref(), limit)).count();
             if new > 0 {
                 cx.changed(key);
-                cx.propagate(&args(&[b"SADD", key], members.iter().map(AsRef::as_ref)));
+                cx.propagate_items(&[b"SADD", key], members.iter().map(AsRef::as_ref), 1);
             }
             Ok(new)
         })
@@ -49,7 +49,7 @@ impl Db<'_> {
             if removed > 0 {
                 cx.keys.remove_if_empty(key);
                 cx.changed(key);
-                cx.propagate(&args(&[b"SREM", key], members.iter().map(AsRef::as_ref)));
+                cx.propagate_items(&[b"SREM", key], members.iter().map(AsRef::as_ref), 1);
             }
             Ok(removed)
         })

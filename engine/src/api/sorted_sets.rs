@@ -1,6 +1,6 @@
 //! Typed operations on sorted sets.
 
-use super::{Access, Db, Error, Result, args, ranks};
+use super::{Access, Db, Error, Result, ranks};
 use crate::value::ZSet;
 use std::ops::RangeInclusive;
 
@@ -49,7 +49,7 @@ impl Db<'_> {
             cx.changed(key);
             let scores: Vec<Vec<u8>> = members.iter().map(|(s, _)| score_text(*s)).collect();
             let each = members.iter().zip(&scores).flat_map(|((_, m), s)| [s.as_slice(), m.as_ref()]);
-            cx.propagate(&args(&[b"ZADD", key], each));
+            cx.propagate_items(&[b"ZADD", key], each, 2);
             Ok(new)
         })
     }
@@ -80,7 +80,7 @@ impl Db<'_> {
             if removed > 0 {
                 cx.keys.remove_if_empty(key);
                 cx.changed(key);
-                cx.propagate(&args(&[b"ZREM", key], members.iter().map(AsRef::as_ref)));
+                cx.propagate_items(&[b"ZREM", key], members.iter().map(AsRef::as_ref), 1);
             }
             Ok(removed)
         })

@@ -1,6 +1,6 @@
 //! Typed operations on strings.
 
-use super::{Access, Db, Error, Result, args};
+use super::{Access, Db, Error, Result};
 use crate::command::CmdError;
 use crate::entry::MAX_STRING_LEN;
 use crate::keyspace::{Keys, NewExpiry, StrRef};
@@ -159,7 +159,7 @@ impl Db<'_> {
             }
             if !pairs.is_empty() {
                 let each = pairs.iter().flat_map(|(k, v)| [k.as_ref(), v.as_ref()]);
-                cx.propagate(&args(&[b"MSET"], each));
+                cx.propagate_items(&[b"MSET"], each, 2);
             }
             Ok(())
         })

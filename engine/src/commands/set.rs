@@ -13,9 +13,6 @@ use crate::value::set::algebra::{difference, intersect, union};
 use crate::value::{Set, Value};
 use std::ops::ControlFlow;
 
-/// Members in one logged SREM.
-const SREM_BATCH: usize = 1024;
-
 // ---- writing ----
 
 fn sadd(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
@@ -115,11 +112,7 @@ fn spop_many(cx: &mut Ctx<'_>, key: &[u8], count: usize) -> CmdResult {
         });
     }
     cx.removed_elements(key, taken);
-    for batch in members.chunks(SREM_BATCH) {
-        let mut effect: Vec<&[u8]> = vec![b"SREM", key];
-        effect.extend(batch.iter().map(Vec::as_slice));
-        cx.propagate(&effect);
-    }
+    cx.propagate_items(&[b"SREM", key], members.iter().map(Vec::as_slice), 1);
     Ok(())
 }
 

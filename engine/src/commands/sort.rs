@@ -184,9 +184,7 @@ fn store(cx: &mut Ctx<'_>, key: &[u8], output: Vec<Option<Vec<u8>>>) -> CmdResul
         let mut list = List::new();
         items.iter().for_each(|text| list.push_back(text, limit));
         cx.keys.set_value(key, Value::List(list), None);
-        let mut effect: Vec<&[u8]> = vec![b"RPUSH", key];
-        effect.extend(items.iter().map(Vec::as_slice));
-        cx.propagate(&effect);
+        cx.propagate_items(&[b"RPUSH", key], items.iter().map(Vec::as_slice), 1);
     }
     cx.out.int(count as i64);
     Ok(())
