@@ -529,7 +529,7 @@ impl Cut {
             return Err(CutBusy);
         }
         // Shards before the slot, as everywhere: commands look at the slot with shards locked.
-        let mut shards: Vec<_> = inner.shards.iter().map(|s| s.lock()).collect();
+        let mut shards = inner.lock_all();
         let mut slot = inner.cut.lock();
         if slot.is_some() {
             return Err(CutBusy);

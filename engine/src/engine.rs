@@ -37,6 +37,17 @@ impl Padded {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Shard> {
         self.0.lock()
     }
+
+    /// `None` where it is not to be had within moments.
+    #[inline]
+    pub(crate) fn lock_soon(&self) -> Option<MutexGuard<'_, Shard>> {
+        self.0.try_lock().or_else(|| self.lock_within(crate::locks::BRIEF))
+    }
+
+    #[cold]
+    pub(crate) fn lock_within(&self, time: Duration) -> Option<MutexGuard<'_, Shard>> {
+        self.0.try_lock_for(time)
+    }
 }
 
 /// Where in the command table a name is.
@@ -85,10 +96,6 @@ impl Inner {
     #[inline]
     pub(crate) fn shard_of(&self, hash: u64) -> usize {
         shard_bits(hash) & self.mask
-    }
-
-    pub(crate) fn lock_all(&self) -> Vec<MutexGuard<'_, Shard>> {
-        self.shards.iter().map(Padded::lock).collect()
     }
 }
 
@@ -651,7 +658,7 @@ impl Engine {
             0 => Held::None,
             1 => Held::One(indexes[0], self.inner.shards[indexes[0]].lock()),
             n if n == self.inner.shards.len() => Held::All(self.inner.lock_all()),
-            _ => Held::Some(indexes.into_iter().map(|i| (i, self.inner.shards[i].lock())).collect()),
+            _ => Held::Some(self.inner.lock_some(&indexes)),
         }
     }
 

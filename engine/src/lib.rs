@@ -72,6 +72,7 @@ pub mod hash;
 pub mod keyspace;
 mod lazy_free;
 pub mod load;
+mod locks;
 pub mod log;
 pub mod num;
 

@@ -88,7 +88,7 @@ impl Engine {
                 return true;
             }
             let h = hash(key);
-            let mut shard = self.inner.shards[self.inner.shard_of(h)].lock();
+            let Some(mut shard) = self.inner.shards[self.inner.shard_of(h)].lock_soon() else { return true };
             let at = shard.dbs[*db as usize].get_hashed(h, key).and_then(|e| e.expire());
             let due = at.is_some_and(|at| at <= now);
             if due {
