@@ -350,6 +350,18 @@ impl Engine {
         Cut::begin_with_log(&self.inner)
     }
 
+    /// A cursor of the log from a moment at which no command is under way, without the state at that moment: the log is
+    /// active from then on at the latest.
+    pub fn follow_log(&self) -> LogReader {
+        let shards = self.inner.lock_all();
+        if !self.inner.role.get().is_replica() {
+            self.inner.log.forget_selection();
+        }
+        let reader = self.inner.log.follow();
+        drop(shards);
+        reader
+    }
+
     /// Is a cut in progress?
     pub fn cut_in_progress(&self) -> bool {
         self.inner.cut_active.load(Ordering::Acquire)

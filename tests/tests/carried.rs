@@ -242,3 +242,43 @@ fn a_payload_that_is_damaged_is_refused_as_redis_refuses_it() {
     assert!(refused > 100, "{refused}");
     sluice.alive();
 }
+
+#[test]
+fn a_replica_that_wants_functions_only_gets_no_keys_whatever_the_transport() {
+    if !peers_here(&["redis-server", "redis-cli"]) {
+        return;
+    }
+    let redis = Server::redis("--save ''");
+    let code = "#!lua name=lib\nredis.register_function('one', function() return 1 end)";
+    redis.client().run(&["FUNCTION", "LOAD", code]);
+    redis.say("SET key 1");
+    redis.say("SAVE");
+    let dir = redis.dir().clone();
+    redis.kill();
+    for options in ["--repl-diskless-sync no", "--repl-diskless-sync-delay 0", "--repl-transport io-uring"] {
+        let sluice = Start::new(Program::Sluice, &format!("--save '' {options}")).dir(&dir).up();
+        let before = std::fs::read(sluice.file("dump.rdb")).expect("its file");
+        let taken = tempfile::tempdir().expect("a folder");
+        for (how, keys) in [("--functions-rdb", 0), ("--rdb", 1)] {
+            assert_eq!(
+                std::fs::read(sluice.file("dump.rdb")).expect("its file"),
+                before,
+                "no part replaces it"
+            );
+            let file = taken.path().join("dump.rdb");
+            let mut cli = std::process::Command::new("redis-cli");
+            cli.args(["-p", &sluice.port.to_string(), how]).arg(&file);
+            let output = cli.output().expect("it runs");
+            assert!(output.status.success(), "{output:?}");
+            let start = Start::new(Program::Redis, "--save ''");
+            std::fs::copy(&file, start.folder().join("dump.rdb")).expect("its file");
+            let other = start.up();
+            assert_eq!(other.say("DBSIZE"), Reply::Int(keys), "{how} {options}");
+            assert_eq!(other.say("FCALL one 0"), Reply::Int(1), "{how} {options}");
+        }
+        let mut c = sluice.client();
+        c.run(&["REPLCONF", "rdb-filter-only", "functions"]);
+        assert_eq!(c.ask("SYNC").text(), "ERR Filtered replica requires EOF capability");
+        sluice.kill();
+    }
+}

@@ -1,7 +1,10 @@
 //! Links that break and topologies that change: partial resync, chains, stars, promotion, with Redis in the mix.
 
-use sluice_tests::data::write_some;
+use sluice_tests::data::{bulk, write_some};
 use sluice_tests::{Busy, Program, Reply, Server, Start, peers_here, until};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 fn full_syncs(server: &Server) -> i64 {
     server.number("stats", "sync_full")
@@ -250,4 +253,72 @@ fn the_replicas_of_a_replica_follow_it_into_histories_ahead_and_behind() {
     }
     assert!(ticks(&middle) - before < 100, "a worker of the replica in the middle spins");
     assert_eq!(middle.number("replication", "connected_slaves"), 1);
+}
+
+/// Stands between a replica and its primary, as a link that takes so many bytes a second from the primary.
+fn slow_link(primary: u16, bytes_a_second: u64) -> u16 {
+    const PIECE: u64 = 32 << 10;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    std::thread::spawn(move || {
+        for replica in listener.incoming() {
+            let mut replica = replica.expect("a replica");
+            let mut primary = TcpStream::connect(("127.0.0.1", primary)).expect("the primary");
+            let (mut from, mut to) = (replica.try_clone().unwrap(), primary.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(std::net::Shutdown::Both);
+            });
+            std::thread::spawn(move || {
+                let mut piece = vec![0; PIECE as usize];
+                while let Ok(n @ 1..) = primary.read(&mut piece) {
+                    std::thread::sleep(Duration::from_micros(n as u64 * 1_000_000 / bytes_a_second));
+                    if replica.write_all(&piece[..n]).is_err() {
+                        break;
+                    }
+                }
+                let _ = replica.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_replica_behind_a_link_slower_than_the_writes_gets_through_its_first_sync_where_writers_wait() {
+    for options in ["--repl-transport disk", "--repl-diskless-sync-delay 0"] {
+        let primary = Server::sluice(&format!(
+            "{options} --save '' --repl-backlog-size 16kb --client-output-buffer-limit replica 16mb 0 0 \
+             --repl-sync-slow-writers yes"
+        ));
+        bulk(&mut primary.client(), 3000, 1000);
+        let busy = Busy::with(&primary, {
+            let (value, mut n) = (vec![b'x'; 1000], 0);
+            move |c| {
+                let writes: Vec<_> = (0..20)
+                    .map(|i| {
+                        [b"SET".to_vec(), format!("busy:{}", (n + i) % 500).into_bytes(), value.clone()]
+                            .to_vec()
+                    })
+                    .collect();
+                n += 20;
+                c.pipeline(&writes);
+                20
+            }
+        });
+        let port = slow_link(primary.port, 1_500_000);
+        let replica = Server::sluice("--repl-diskless-load swapdb");
+        replica.say(&format!("REPLICAOF 127.0.0.1 {port}"));
+        until("writers wait", || (primary.number("sync", "sync_slow_writers_wait_ms") > 0).then_some(()));
+        assert_eq!(primary.say("GET bulk:1").bytes().len(), 1000, "reads do not");
+        replica.link_up();
+        assert_eq!(full_syncs(&primary), 1, "{options}");
+        busy.stop();
+        replica.same_as(&primary);
+        until("nobody waits any more", || {
+            (primary.number("sync", "sync_slow_writers_wait_ms") == 0).then_some(())
+        });
+        assert!(primary.number("sync", "sync_slow_writers_waits") > 0);
+        assert_eq!(full_syncs(&primary), 1, "{options}");
+    }
 }

@@ -31,6 +31,10 @@ impl Server {
             persistence: self.persistence_info(),
             replication: self.replication_info(),
             sync: self.sync_report(),
+            slow_writers: (
+                self.repl.slow_writers.wait_ms(self.engine.log()),
+                self.repl.slow_writers.waits.get(),
+            ),
             sync_budget: (self.repl.sync_budget.rate(), self.repl.sync_budget.waited_ms()),
             databases: self.engine.db_sizes(),
         }

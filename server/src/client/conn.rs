@@ -143,6 +143,9 @@ impl Conn {
                 if let Some(hold) = self.server.aof.hold(self.server.engine.log(), wrote) {
                     crate::aof::wait(&self.server, hold, &mut self.membership).await;
                 }
+                if wrote && let Some(wait) = self.server.repl.slow_writers.wait(self.server.engine.log()) {
+                    tokio::time::sleep(wait).await;
+                }
                 if !out.is_empty() {
                     self.server.stats.net_output_bytes.add(out.len() as u64);
                     self.server.stats.writes_processed.bump();

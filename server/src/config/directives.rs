@@ -302,6 +302,8 @@ directives! {
     repl_transport: ReplTransport = ReplTransport::Auto, "repl-transport", Any, LIVE, Full;
     // Bytes a diskless full sync may have under way between the cut and the slowest replica.
     repl_compression: ReplCompression = ReplCompression::No, "repl-compression", Any, LIVE, Full;
+    // Writers wait by bounded steps while a replica in its first sync is about to exceed its output limit.
+    repl_sync_slow_writers: bool = false, "repl-sync-slow-writers", Any, LIVE, Full;
     repl_diskless_window: u64 = 2 << 20, "repl-diskless-window", Bytes(64 << 10, 1 << 30), LIVE, Full;
     // Bytes of pre-images a cut may hold before writes that would add one wait for its sink.
     cut_preimage_limit: u64 = 64 << 20, "cut-preimage-limit", Bytes(1 << 20, LONG_BYTES), LIVE, Full;

@@ -6,6 +6,7 @@
 
 use super::full_sync::{join_staging, kick};
 use super::primary::{Attach, Replica, policy, replica_ip, replica_name, update_good};
+use super::slow_writers::Pressure;
 use crate::client::conn::{Conn, write_all};
 use crate::client::registry::kind;
 use crate::config::ClientClass;
@@ -77,7 +78,9 @@ pub(crate) async fn serve_replica(
             return Ok(());
         }
         let client = conn.client.clone();
-        let replica = Replica { peer, client, stream: stream.clone(), name, ip, start: to, sync: None };
+        let pressure = Pressure::new(full);
+        let replica =
+            Replica { peer, client, stream: stream.clone(), name, ip, start: to, pressure, sync: None };
         replicas.map.insert(id, replica);
         if full
             && let Requested::Attached { batch } =
@@ -277,6 +280,13 @@ fn check(server: &Server, id: u64, stream: &TcpStream, lag: u64, soft_since: &mu
     // What waits for the end of its full sync is held for it as well.
     let waiting = r.sync.as_ref().map(|(_, figures)| figures.log_offset.load(Ordering::Acquire));
     let lag = lag.max(waiting.map_or(0, |from| server.engine.log().end().saturating_sub(from)));
+    // None before its first acknowledgement, which is of something unless there is nothing.
+    let online = r.sync.is_none() && r.peer.is_online();
+    let acknowledged = Some(r.peer.ack_offset()).filter(|offset| online && *offset > 0);
+    let held = (server.engine.log().end(), lag);
+    r.pressure.note(&server.repl.slow_writers, &config, held, acknowledged);
+    server.repl.slow_writers.update(&replicas.map);
+    let Some(r) = replicas.map.get_mut(&id) else { return false };
     let limit = config.client_output_buffer_limit.of(ClientClass::Replica);
     r.client.output_bytes.store(lag as usize, Ordering::Relaxed);
     // The backlog is there anyway: a limit below its size would only cause resync loops.

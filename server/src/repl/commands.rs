@@ -125,7 +125,7 @@ pub(crate) fn psync(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow 
 
 /// SYNC, of peers older than PSYNC.
 pub(crate) fn sync(conn: &mut Conn, _: &[&[u8]], out: &mut Vec<u8>) -> Flow {
-    match primary::refuse_while_unconnected(&conn.server) {
+    match primary::refuse(conn) {
         Ok(()) => Flow::Replica(Attach::Sync),
         Err(text) => {
             conn.error(out, &text);

@@ -12,6 +12,7 @@ use crate::state::Server;
 use sluice_engine::cut::Cut;
 use sluice_engine::log::LogReader;
 use sluice_persistence::SaveOptions;
+use sluice_persistence::rdb::function_libraries;
 use sluice_transport::fullsync::cut::{CutFigures, FramedSource, RdbSource};
 use sluice_transport::fullsync::disk::StagedFile;
 use sluice_transport::fullsync::pool::BufferPool;
@@ -21,6 +22,7 @@ use sluice_transport::fullsync::{
     ChunkSource, DropReason, EofPayload, SyncControl, SyncEvent, SyncPeer, SyncReport, WindowLimits, disk,
     diskless,
 };
+use sluice_transport::primary::RdbFilter;
 use sluice_transport::primary::psync::fullresync_line;
 use sluice_transport::primary::schedule::{Batch, Format, Transport};
 use std::io::ErrorKind;
@@ -113,8 +115,11 @@ fn run(server: &Arc<Server>, batch: Batch) {
     if batch.transport == Transport::Disk {
         return run_staged(server, batch, control, figures);
     }
-    let (cut, base) = begin_cut(server);
-    let offset = cut.offset();
+    let (cut, base) = match batch.filter {
+        RdbFilter::ALL => begin_cut(server),
+        filter => part(server, filter),
+    };
+    let offset = base.offset();
     say_begun("replicas sockets", offset);
     figures.log_offset.store(offset, Ordering::Release);
     let taking = Some(Taking::begin(server));
@@ -125,6 +130,17 @@ fn run(server: &Arc<Server>, batch: Batch) {
     }
     let report = sync.send_chunks(cut, base, peers);
     sync.summarize(Ok(report));
+}
+
+/// What a filter leaves of the data, which are no keys, as the cut of a store that has nothing else; and the log from
+/// now on.
+fn part(server: &Server, filter: RdbFilter) -> (Cut, LogReader) {
+    let store = server.engine.beside();
+    if filter.functions {
+        store.carry(function_libraries(&server.engine.carried()));
+    }
+    let cut = store.begin_cut().expect("nobody else knows this store");
+    (cut, server.engine.follow_log())
 }
 
 fn say_begun(target: &str, offset: u64) {
@@ -384,7 +400,10 @@ impl Sync<'_> {
         let compression = batch.format != Format::Sluice && config.rdbcompression;
         // Their frames have a checksum of their own.
         let checksum = batch.format != Format::Sluice && config.rdbchecksum;
-        let encoder = SaveOptions { compression, checksum, ..options(server) }.encoder(&cut);
+        let options = options(server);
+        // A part stands for no place in the history: whoever started from it would lack the rest.
+        let replication_id = options.replication_id.clone().filter(|_| batch.filter == RdbFilter::ALL);
+        let encoder = SaveOptions { compression, checksum, replication_id, ..options }.encoder(&cut);
         let frames = match config.repl_compression {
             ReplCompression::No => Compression::Off,
             ReplCompression::Lz4 => Compression::Lz4,

@@ -20,6 +20,7 @@ mod prefetch;
 pub(crate) mod primary;
 mod receive;
 pub(crate) mod role;
+pub(crate) mod slow_writers;
 
 pub(crate) use attached::serve_replica;
 pub(crate) use primary::Attach;
@@ -57,6 +58,8 @@ pub(crate) struct Replication {
     pub(crate) failover: Mutex<failover::Failover>,
     /// Cuts being taken for replicas.
     pub(crate) cuts: AtomicUsize,
+    /// `repl-sync-slow-writers`.
+    pub(crate) slow_writers: slow_writers::SlowWriters,
 }
 
 /// What INFO's `sync` section shows.
@@ -84,6 +87,7 @@ impl Replication {
             open: AtomicBool::new(true),
             failover: Mutex::default(),
             cuts: AtomicUsize::new(0),
+            slow_writers: Default::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! [`super::attached`] is what each replica's connection does, [`super::full_sync`] the threads that serve full syncs.
 
 use super::full_sync::{Staging, kick};
+use super::slow_writers::Pressure;
 use crate::client::conn::Conn;
 use crate::client::registry::Client;
 use crate::config::{Config, ReplTransport};
@@ -29,6 +30,8 @@ pub(crate) struct Replica {
     pub(super) ip: String,
     /// Gets the reader of the steady stream.
     pub(super) start: mpsc::UnboundedSender<LogReader>,
+    /// How long writers are to wait for it.
+    pub(super) pressure: Pressure,
     /// The full sync it takes part in, until it has all of it.
     pub(super) sync: Option<(Arc<SyncControl>, Arc<CutFigures>)>,
 }
@@ -166,6 +169,7 @@ pub(crate) fn update_good_by(server: &Server, config: &Config) -> usize {
 pub(crate) fn forget(server: &Server, client: u64) {
     let mut replicas = server.repl.replicas.lock();
     let Some(gone) = replicas.leave(client, server.clock()) else { return };
+    server.repl.slow_writers.update(&replicas.map);
     // A full sync's thread may hold the socket as well.
     gone.client.kill();
     if let Some((control, _)) = &gone.sync
@@ -200,7 +204,7 @@ pub(super) fn policy(server: &Server) -> SyncPolicy {
 pub(crate) fn psync(conn: &mut Conn, replid_arg: &[u8], offset_arg: &[u8]) -> Result<Attach, String> {
     use sluice_transport::primary::psync::PsyncRequest;
     let server = conn.server.clone();
-    refuse_while_unconnected(&server)?;
+    refuse(conn)?;
     let name = replica_name(conn);
     let Some(request) = PsyncRequest::parse(replid_arg, offset_arg) else {
         crate::log!(Warning, "Replica {name} asks for synchronization but with a wrong offset");
@@ -230,8 +234,14 @@ pub(crate) fn psync(conn: &mut Conn, replid_arg: &[u8], offset_arg: &[u8]) -> Re
     Ok(Attach::Full)
 }
 
+/// Why a connection can have no sync at all.
+pub(crate) fn refuse(conn: &Conn) -> Result<(), String> {
+    refuse_while_unconnected(&conn.server)?;
+    conn.peer.as_ref().and_then(ReplicaPeer::refusal).map_or(Ok(()), |text| Err(text.into()))
+}
+
 /// A replica without data of its own cannot serve others.
-pub(crate) fn refuse_while_unconnected(server: &Server) -> Result<(), String> {
+fn refuse_while_unconnected(server: &Server) -> Result<(), String> {
     let link = server.repl.link.lock();
     match &*link {
         Some(l) if !l.shared.is_up() => {

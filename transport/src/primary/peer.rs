@@ -236,6 +236,12 @@ impl ReplicaPeer {
         Ok(())
     }
 
+    /// Why it can have no full sync, in Redis' words.
+    pub fn refusal(&self) -> Option<&'static str> {
+        (self.filter != RdbFilter::ALL && !self.capa.eof)
+            .then_some("ERR Filtered replica requires EOF capability")
+    }
+
     /// `ACK offset [FACK offset]`.
     fn ack(&mut self, value: &[u8], args: &[&[u8]], now: u64) -> ReplconfReply {
         if self.state == PeerState::Handshake {

@@ -97,8 +97,13 @@ pub struct SyncPolicy {
 }
 
 impl SyncPolicy {
-    /// How a replica with these capabilities is served.
-    pub fn plan(&self, capa: Capabilities) -> (Transport, Format) {
+    /// How a replica with these capabilities is served. A part of the data goes the way of a stream, whatever is configured:
+    /// the file on the disk is of all of it. Who wants one reads that (see [`super::ReplicaPeer::refusal`]).
+    pub fn plan(&self, capa: Capabilities, filter: RdbFilter) -> (Transport, Format) {
+        if filter != RdbFilter::ALL {
+            let uring = self.choice == TransportChoice::IoUring;
+            return (if uring { Transport::IoUring } else { Transport::Socket }, Format::EofRdb);
+        }
         let wanted = match (self.choice, self.diskless) {
             (TransportChoice::Disk, _) | (TransportChoice::Auto, false) => Transport::Disk,
             (TransportChoice::IoUring, _) => Transport::IoUring,
@@ -181,7 +186,7 @@ impl Schedule {
         if let Some(r) = &self.running
             && r.staging
             && r.filter == filter
-            && policy.plan(capa).0 == Transport::Disk
+            && policy.plan(capa, filter).0 == Transport::Disk
         {
             return Requested::Attached { batch: r.batch };
         }
@@ -210,9 +215,9 @@ impl Schedule {
             return None;
         }
         let first = self.waiting.first()?.clone();
-        let (transport, mut format) = policy.plan(first.capa);
+        let (transport, mut format) = policy.plan(first.capa, first.filter);
         let replicas: Vec<u64> = self.group(policy).map(|w| w.id).collect();
-        if self.group(policy).any(|w| policy.plan(w.capa).1 == Format::EofRdb) {
+        if self.group(policy).any(|w| policy.plan(w.capa, w.filter).1 == Format::EofRdb) {
             format = Format::EofRdb;
         }
         self.waiting.retain(|w| !replicas.contains(&w.id));
@@ -237,7 +242,8 @@ impl Schedule {
         }
         let first = self.waiting.first()?;
         let full = policy.max_replicas > 0 && self.group(policy).count() >= policy.max_replicas;
-        let at_once = policy.plan(first.capa).0 == Transport::Disk || full;
+        let partial = first.filter != RdbFilter::ALL;
+        let at_once = full || partial || policy.plan(first.capa, first.filter).0 == Transport::Disk;
         Some(if at_once { first.since } else { first.since.saturating_add(policy.delay_ms) })
     }
 
@@ -251,7 +257,7 @@ impl Schedule {
 
     /// Those who can share a payload with the one who waited longest.
     fn group<'a>(&'a self, policy: &'a SyncPolicy) -> impl Iterator<Item = &'a Waiting> {
-        let key = |w: &Waiting| (policy.plan(w.capa).0, w.filter);
+        let key = |w: &Waiting| (policy.plan(w.capa, w.filter).0, w.filter);
         let first = self.waiting.first().map(key);
         self.waiting.iter().filter(move |w| Some(key(w)) == first)
     }

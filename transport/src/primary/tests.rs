@@ -158,12 +158,19 @@ fn disk_syncs_start_at_once_and_take_latecomers_while_staging() {
     assert_eq!(s.request(3, REDIS, functions, &disk, 20), Requested::Queued);
     s.cut_taken(b.id);
     assert_eq!(s.request(4, REDIS, RdbFilter::ALL, &disk, 30), Requested::Queued);
-    assert_eq!(s.poll(&disk, 30).unwrap().replicas, [3]);
+    let part = s.poll(&disk, 30).unwrap();
+    assert_eq!((part.replicas.as_slice(), part.filter), (&[3][..], functions));
+    // The file is of all the data: a part goes as a stream, and alone.
+    assert_eq!((part.transport, part.format), (Transport::Socket, Format::EofRdb));
+    assert_eq!(s.request(5, REDIS, functions, &disk, 31), Requested::Queued);
     // A peer that cannot read $EOF gets a file whatever is configured.
-    assert_eq!(policy().plan(OLD), (Transport::Disk, Format::SizedRdb));
+    assert_eq!(policy().plan(OLD, RdbFilter::ALL), (Transport::Disk, Format::SizedRdb));
     let uring = SyncPolicy { choice: TransportChoice::IoUring, ..disk };
-    assert_eq!(uring.plan(OURS), (Transport::IoUring, Format::Sluice));
-    assert_eq!(SyncPolicy { sluice: false, ..uring }.plan(OURS), (Transport::IoUring, Format::EofRdb));
+    assert_eq!(uring.plan(OURS, RdbFilter::ALL), (Transport::IoUring, Format::Sluice));
+    assert_eq!(
+        SyncPolicy { sluice: false, ..uring }.plan(OURS, RdbFilter::ALL),
+        (Transport::IoUring, Format::EofRdb)
+    );
 }
 
 /// A scripted server around the primary's pieces: parses the replica's commands crudely and answers.

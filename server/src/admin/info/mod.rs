@@ -48,6 +48,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) sync: Option<SyncReport>,
     /// `repl-sync-max-bandwidth`, and the milliseconds that full syncs waited for it in all.
     pub(crate) sync_budget: (u64, u64),
+    /// Milliseconds that writers wait for a replica in its first sync, and how often they did.
+    pub(crate) slow_writers: (u32, u64),
     /// Keys and keys with expiry of each database.
     pub(crate) databases: Vec<(u64, u64)>,
 }

@@ -177,6 +177,8 @@ pub(super) fn sync_section(s: &Sources<'_>, t: &mut Text) {
     t.section("Sync");
     t.field("sync_max_bandwidth", s.sync_budget.0);
     t.field("sync_paced_ms", s.sync_budget.1);
+    t.field("sync_slow_writers_wait_ms", s.slow_writers.0);
+    t.field("sync_slow_writers_waits", s.slow_writers.1);
     let Some(r) = &s.sync else {
         t.field("sync_transport", "none");
         return;
