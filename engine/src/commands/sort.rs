@@ -7,6 +7,7 @@ use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
 use crate::encoding::LpValue;
 use crate::entry::Payload;
 use crate::keyspace::{Ctx, int_arg, syntax};
+use crate::lazy_free;
 use crate::num::parse_f64;
 use crate::value::list::NodeLimit;
 use crate::value::{Hash, List, Type, Value};
@@ -102,17 +103,21 @@ enum Weight {
 }
 
 fn weigh(cx: &mut Ctx<'_>, options: &Options<'_>, element: &[u8]) -> Result<Weight, CmdError> {
-    let value = match options.by {
-        Some(pattern) => lookup(cx, pattern, element),
-        None => Some(element.to_vec()),
-    };
-    if options.alpha {
-        return Ok(Weight::Text(value));
-    }
     let not_a_number = CmdError::text("ERR One or more scores can't be converted into double");
-    // No value counts as nothing.
-    let number = value.map_or(Some(0.0), |text| parse_f64(&text)).filter(|n| !n.is_nan());
-    number.map(Weight::Number).ok_or(not_a_number)
+    let number = match options.by {
+        // Of equal weight, they are compared by themselves.
+        None if options.alpha => return Ok(Weight::Text(None)),
+        None => parse_f64(element),
+        Some(pattern) => {
+            let value = lookup(cx, pattern, element);
+            if options.alpha {
+                return Ok(Weight::Text(value));
+            }
+            // No value counts as nothing.
+            value.map_or(Some(0.0), |text| parse_f64(&text))
+        }
+    };
+    number.filter(|n| !n.is_nan()).map(Weight::Number).ok_or(not_a_number)
 }
 
 fn compare(a: &Weight, b: &Weight) -> Ordering {
@@ -136,7 +141,7 @@ fn sort_generic(cx: &mut Ctx<'_>, a: &[&[u8]], may_store: bool) -> CmdResult {
         for element in found {
             weighed.push((weigh(cx, &options, &element)?, element));
         }
-        weighed.sort_by(|(a, x), (b, y)| {
+        weighed.sort_unstable_by(|(a, x), (b, y)| {
             let order = compare(a, b).then_with(|| x.cmp(y));
             if options.descending { order.reverse() } else { order }
         });
@@ -185,6 +190,9 @@ fn store(cx: &mut Ctx<'_>, key: &[u8], output: Vec<Option<Vec<u8>>>) -> CmdResul
         items.iter().for_each(|text| list.push_back(text, limit));
         cx.keys.set_value(key, Value::List(list), None);
         cx.propagate_items(&[b"RPUSH", key], items.iter().map(Vec::as_slice), 1);
+        if count > lazy_free::LAZY_FREE_ELEMENTS {
+            lazy_free::free(items, count);
+        }
     }
     cx.out.int(count as i64);
     Ok(())

@@ -60,6 +60,14 @@ impl Keys<'_> {
         Some(e)
     }
 
+    /// As [`Keys::peek`], for several keys side by side.
+    pub(crate) fn peek_shared(&self, key: &[u8]) -> Option<EntryRef<'_>> {
+        let h = hash(key);
+        let shard = self.held.shard_ref(self.inner.shard_of(h));
+        let e = shard.dbs[self.db as usize].get_hashed(h, key)?;
+        (self.see_expired || e.expire().is_none_or(|at| at > self.now)).then_some(e)
+    }
+
     /// The entry of a key, be it live or expired and not removed yet.
     pub fn raw(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         let h = hash(key);

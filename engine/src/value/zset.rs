@@ -62,6 +62,11 @@ impl ZSet {
         ZSet { repr: Repr::Large(large) }
     }
 
+    /// Takes a table of members with scores, none of them NaN. The set is in the large encoding.
+    pub(crate) fn from_table(members: Table) -> ZSet {
+        ZSet { repr: Repr::Large(Box::new(Large::from_table(members))) }
+    }
+
     /// Takes members and scores in turn, as Redis holds and dumps a small sorted set. Pairs out of order are
     /// sorted; more than `limits` allow make it large.
     ///

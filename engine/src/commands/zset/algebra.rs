@@ -7,11 +7,12 @@ use super::{put_pair, store};
 use crate::command::{CmdError, CmdResult};
 use crate::config::Packed;
 use crate::encoding::LpValue;
-use crate::entry::{EntryRef, Payload};
+use crate::entry::{Entry, EntryRef, Payload};
+use crate::hash::hash;
 use crate::keyspace::{Ctx, int_arg};
 use crate::num::parse_f64;
+use crate::table::Table;
 use crate::value::{Set, Value, ZSet};
-use std::collections::HashMap;
 
 /// The operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,11 +104,6 @@ impl Source<'_> {
     }
 }
 
-/// An input's value; the look that counts as an access was the parser's.
-fn source<'k>(cx: &'k mut Ctx<'_>, key: &[u8]) -> Result<Option<Source<'k>>, CmdError> {
-    source_of(cx.keys.peek(key))
-}
-
 fn source_of(e: Option<EntryRef<'_>>) -> Result<Option<Source<'_>>, CmdError> {
     match e.map(EntryRef::payload) {
         None => Ok(None),
@@ -172,65 +168,79 @@ impl<'a> Query<'a> {
         Ok(query)
     }
 
-    /// The members of the result and their scores, in no order.
-    fn run(mut self, cx: &mut Ctx<'_>, op: Op) -> Result<Vec<(Vec<u8>, f64)>, CmdError> {
+    /// The members of the result with their scores, as elements of a table: those of a sorted set, if it becomes one.
+    fn run(&self, cx: &Ctx<'_>, op: Op) -> Result<Table, CmdError> {
+        let mut sources = Vec::with_capacity(self.inputs.len());
+        for (key, weight) in &self.inputs {
+            // The look that counts as an access was the parser's.
+            sources.push((source_of(cx.keys.peek_shared(key))?, *weight));
+        }
         if op != Op::Diff {
-            let mut sized = Vec::with_capacity(self.inputs.len());
-            for input in self.inputs {
-                sized.push((source(cx, input.0)?.map_or(0, |s| s.len()), input));
-            }
-            sized.sort_by_key(|(len, _)| *len);
-            self.inputs = sized.into_iter().map(|(_, input)| input).collect();
+            sources.sort_by_key(|(source, _)| source.as_ref().map_or(0, Source::len));
         }
-        if op == Op::Union {
-            return self.union(cx);
-        }
-        let (first, others) = self.inputs.split_first().expect("there is at least one input");
-        let mut result = Vec::new();
-        if let Some(source) = source(cx, first.0)? {
-            source.each(|member, score| {
-                let score = if op == Op::Diff { score } else { weighted(score, first.1) };
-                result.push((member.to_vec(), score));
-            });
-        }
-        for (key, weight) in others {
-            if result.is_empty() {
-                break;
-            }
-            let Some(source) = source(cx, key)? else {
-                if op == Op::Inter {
-                    result.clear();
-                }
-                continue;
-            };
-            let aggregate = self.aggregate;
-            result.retain_mut(|(member, score)| match (op, source.score(member)) {
-                (Op::Diff, found) => found.is_none(),
-                (_, None) => false,
-                (_, Some(other)) => {
-                    *score = aggregate.join(*score, other * weight);
-                    true
-                }
-            });
-        }
-        Ok(result)
+        Ok(match op {
+            Op::Union => self.union(&sources),
+            Op::Inter => self.intersection(&sources),
+            Op::Diff => difference(&sources),
+        })
     }
 
-    fn union(&self, cx: &mut Ctx<'_>) -> Result<Vec<(Vec<u8>, f64)>, CmdError> {
-        let mut scores: HashMap<Vec<u8>, f64, foldhash::quality::RandomState> = HashMap::default();
-        for (key, weight) in &self.inputs {
-            let Some(source) = source(cx, key)? else { continue };
-            let mut text = itoa::Buffer::new();
+    fn union(&self, sources: &[(Option<Source<'_>>, f64)]) -> Table {
+        let mut result = Table::new();
+        // The last is the largest. Others may have the same members.
+        result.reserve(sources.last().and_then(|(source, _)| source.as_ref()).map_or(0, Source::len));
+        let mut text = itoa::Buffer::new();
+        for (source, weight) in sources {
+            let Some(source) = source else { continue };
             source.each(|member, score| {
-                let score = weighted(score, *weight);
-                match scores.get_mut(member.as_bytes(&mut text)) {
-                    Some(sum) => *sum = self.aggregate.join(*sum, score),
-                    None => drop(scores.insert(member.to_vec(), score)),
+                let (member, score) = (member.as_bytes(&mut text), weighted(score, *weight));
+                let h = hash(member);
+                match result.get_mut_hashed(h, member) {
+                    Some(mut e) => {
+                        let sum = e.as_ref().payload().score().unwrap_or_default();
+                        e.overwrite(Payload::Score(self.aggregate.join(sum, score)));
+                    }
+                    None => result.insert_new(h, Entry::score(member, score)),
                 }
             });
         }
-        Ok(scores.into_iter().collect())
+        result
     }
+
+    fn intersection(&self, sources: &[(Option<Source<'_>>, f64)]) -> Table {
+        let mut result = Table::new();
+        let present: Option<Vec<_>> =
+            sources.iter().map(|(source, weight)| Some((source.as_ref()?, *weight))).collect();
+        let Some(((first, weight), others)) = present.as_deref().and_then(<[_]>::split_first) else {
+            return result;
+        };
+        let mut text = itoa::Buffer::new();
+        first.each(|member, score| {
+            let member = member.as_bytes(&mut text);
+            let joined = others.iter().try_fold(weighted(score, *weight), |sum, (source, weight)| {
+                Some(self.aggregate.join(sum, source.score(member)? * weight))
+            });
+            if let Some(score) = joined {
+                result.insert_new(hash(member), Entry::score(member, score));
+            }
+        });
+        result
+    }
+}
+
+fn difference(sources: &[(Option<Source<'_>>, f64)]) -> Table {
+    let mut result = Table::new();
+    let Some(((Some(first), _), others)) = sources.split_first() else { return result };
+    let mut text = itoa::Buffer::new();
+    first.each(|member, score| {
+        let member = member.as_bytes(&mut text);
+        let found =
+            others.iter().any(|(source, _)| source.as_ref().is_some_and(|s| s.score(member).is_some()));
+        if !found {
+            result.insert_new(hash(member), Entry::score(member, score));
+        }
+    });
+    result
 }
 
 /// Infinity times zero counts as zero.
@@ -239,22 +249,24 @@ fn weighted(score: f64, weight: f64) -> f64 {
     if product.is_nan() { 0.0 } else { product }
 }
 
-fn sorted(mut members: Vec<(Vec<u8>, f64)>) -> Vec<(Vec<u8>, f64)> {
+/// Members and scores in the order of a sorted set.
+fn sorted(members: &Table) -> Vec<(&[u8], f64)> {
+    let pair = |e: EntryRef<'_>| e.payload().score().unwrap_or_default();
+    let mut members: Vec<_> = members.iter().map(|e| (e.key(), pair(e))).collect();
     members.sort_unstable_by(|a, b| {
-        a.1.partial_cmp(&b.1).unwrap_or(std::cmp::Ordering::Equal).then_with(|| a.0.cmp(&b.0))
+        a.1.partial_cmp(&b.1).unwrap_or(std::cmp::Ordering::Equal).then_with(|| a.0.cmp(b.0))
     });
     members
 }
 
-fn gather(members: Vec<(Vec<u8>, f64)>, limits: Packed) -> ZSet {
+fn gather(members: Table, limits: Packed) -> ZSet {
     // What ends up large is large from the start, as a listpack would lose the sign of a -0 on the way.
-    let mut set = if members.iter().any(|(member, _)| member.len() > limits.value) {
-        ZSet::new_large(members.len())
-    } else {
-        ZSet::with_capacity(members.len(), limits)
-    };
-    for (member, score) in sorted(members) {
-        set.add(&member, score, limits);
+    if members.len() > limits.entries || members.iter().any(|e| e.key().len() > limits.value) {
+        return ZSet::from_table(members);
+    }
+    let mut set = ZSet::with_capacity(members.len(), limits);
+    for (member, score) in sorted(&members) {
+        set.add(member, score, limits);
     }
     set
 }
@@ -262,10 +274,11 @@ fn gather(members: Vec<(Vec<u8>, f64)>, limits: Packed) -> ZSet {
 fn reply_members(cx: &mut Ctx<'_>, a: &[&[u8]], op: Op) -> CmdResult {
     let query = Query::parse(cx, a, Form { op, at: 1, store: false, count_only: false })?;
     let with_scores = query.with_scores;
-    let members = sorted(query.run(cx, op)?);
+    let result = query.run(cx, op)?;
+    let members = sorted(&result);
     cx.out.array(members.len() * if with_scores && !cx.out.is_resp3() { 2 } else { 1 });
     for (member, score) in members {
-        put_pair(&mut cx.out, LpValue::Str(&member), with_scores.then_some(score));
+        put_pair(&mut cx.out, LpValue::Str(member), with_scores.then_some(score));
     }
     Ok(())
 }

@@ -73,6 +73,18 @@ impl Item {
 }
 
 impl Large {
+    /// Takes members with their scores, none of them NaN.
+    pub(super) fn from_table(dict: Table) -> Large {
+        let item = |e: EntryRef<'_>| Item { score: e.payload().score().expect("a score"), entry: e.as_raw() };
+        let mut items: Vec<Item> = dict.iter().map(item).collect();
+        assert!(items.iter().all(|item| !item.score.is_nan()), "{NAN}");
+        // SAFETY: the entries are in the table, which does not change before it is beside the index.
+        items.sort_unstable_by(|a, b| unsafe { a.cmp(b.score, b.member()) });
+        let mut index = Index::default();
+        items.into_iter().enumerate().for_each(|(rank, item)| index.0.insert(rank, item));
+        Large { dict, index }
+    }
+
     /// How many members there are.
     pub(super) fn len(&self) -> usize {
         self.dict.len()

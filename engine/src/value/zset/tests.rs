@@ -1,6 +1,7 @@
 //! The sorted set against a model: a map of scores and an ordered set of (score, member).
 
 use super::*;
+use crate::entry::Entry;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -176,4 +177,30 @@ fn a_large_one_is_walked_in_order_after_a_hundred_thousand_changes() {
     assert_eq!(all.len(), set.len());
     assert!(all.windows(2).all(|w| w[0] < w[1]));
     assert!(set.memory() < set.len() * 100, "{} a member", set.memory() / set.len());
+}
+
+#[test]
+fn one_made_of_a_table_is_the_one_made_by_adding_and_changes_as_it_does() {
+    for n in [0usize, 1, 7, 1_000, 20_000] {
+        let name = |i: usize| format!("member:{i}").into_bytes();
+        // Many of one score, and zeros of both signs.
+        let score = |i: usize| if i.is_multiple_of(5) { -0.0 } else { (i * 7919 % 1_000) as f64 - 500.0 };
+        let (mut table, mut added) = (Table::new(), ZSet::new_large(0));
+        for i in 0..n {
+            table.insert(Entry::score(&name(i), score(i)));
+            assert!(added.insert_new(&name(i), score(i), SMALL));
+        }
+        let mut made = ZSet::from_table(table);
+        let contents = |set: &ZSet| -> Vec<(Vec<u8>, u64)> {
+            set.iter().map(|(member, score)| (member.to_vec(), score.to_bits())).collect()
+        };
+        assert_eq!((contents(&made), made.encoding()), (contents(&added), "skiplist"));
+        for i in (0..n).step_by(3) {
+            assert!(made.remove(&name(i)) && added.remove(&name(i)));
+            assert_eq!(made.rank(&name(i + 1)), added.rank(&name(i + 1)));
+            made.insert(&name(i + 1), i as f64, SMALL);
+            added.insert(&name(i + 1), i as f64, SMALL);
+        }
+        assert_eq!(contents(&made), contents(&added));
+    }
 }
