@@ -92,6 +92,17 @@ fn whatever_is_large_is_freed_in_the_background_however_it_goes() {
             let gone = if way.iter().any(|line| line.starts_with("FLUSH")) { KEYS } else { gone };
             assert!(handed(&engine) >= before + gone, "{name}: {way:?}");
         }
+        let all: [(&str, &[&str]); 3] = [
+            ("zset", &["ZREMRANGEBYRANK", "zset", "0", "-1"]),
+            ("zset", &["ZREMRANGEBYSCORE", "zset", "-inf", "+inf"]),
+            ("set", &["SPOP", "set", "1000000"]),
+        ];
+        for (_, command) in all.into_iter().filter(|(of, _)| *of == name) {
+            let engine = filled(name);
+            let before = handed(&engine);
+            engine.execute(command).expect("the key is there");
+            assert!(handed(&engine) >= before + gone, "{command:?}");
+        }
         // Its time is up, for a command and for nobody.
         for meet in [true, false] {
             let engine = filled(name);

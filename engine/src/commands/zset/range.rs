@@ -160,15 +160,20 @@ pub(super) fn zlexcount(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 
 fn remove(cx: &mut Ctx<'_>, a: &[&[u8]], by: By) -> CmdResult {
     let bounds = Bounds::parse(by, a[2], a[3])?;
-    let ranks = peek(&mut cx.keys, a[1])?.map_or(0..0, |set| bounds.ranks(set, false));
-    let mut removed = 0;
-    // A range without members changes nothing, so a running cut need not hear of it.
-    if !ranks.is_empty()
-        && let Some(set) = cx.keys.write::<ZSet>(a[1])?
-    {
-        removed = set.remove_range(ranks);
+    let (ranks, len) =
+        peek(&mut cx.keys, a[1])?.map_or((0..0, 0), |set| (bounds.ranks(set, false), set.len()));
+    let removed = if ranks.is_empty() {
+        // Nothing changes, so a running cut need not hear of it.
+        0
+    } else if ranks == (0..len) {
+        // All members are the key.
+        cx.keys.delete(a[1]);
+        len
+    } else {
+        let removed = cx.keys.write::<ZSet>(a[1])?.map_or(0, |set| set.remove_range(ranks));
         cx.keys.remove_if_empty(a[1]);
-    }
+        removed
+    };
     cx.changed_elements(a[1], removed);
     wrote(cx, removed);
     Ok(())
