@@ -1,5 +1,6 @@
 //! CLIENT: who is connected, under which name, and ending connections.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -167,7 +168,7 @@ fn list(conn: &Conn, args: &[&[u8]], out: &mut Reply<'_>) -> CmdResult {
         match lower(option).as_slice() {
             b"type" if args.len() == 4 => wanted_kind = Some(Kind::parse(args[3])?),
             b"id" if args.len() > 3 => {
-                ids = Some(args[3..].iter().map(|w| client_id(w)).collect::<Result<Vec<_>, _>>()?)
+                ids = Some(args[3..].iter().map(|w| client_id(w)).collect::<Result<HashSet<_>, _>>()?)
             }
             _ => return Err(CmdError::SYNTAX),
         }
