@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// Measures what bringing a replica up costs, on real server processes.
 #[derive(Parser, Debug)]
-#[command(version, about, long_about = None, disable_help_subcommand = true)]
+#[command(version, about, long_about = None)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -54,10 +54,15 @@ pub(crate) fn version_line() -> String {
     )
 }
 
+/// The answer to whoever asks for a sentinel.
+pub(crate) const NO_SENTINEL: &str = "\
+Sluice has no sentinel mode. The redis-sentinel of Redis (Debian: apt-get install redis-sentinel) can watch Sluice servers; for a
+change of roles by hand, under writes and without a full sync, there is FAILOVER.";
+
 const USAGE: &str = "\
 Usage: sluice-server [/path/to/redis.conf] [options] [-]
        sluice-server - (read config from stdin)
-       sluice-server -v or --version
+       sluice-server -v or --version (Sluice's version, and that of the Redis it follows)
        sluice-server -h or --help
        sluice-server check-rdb <rdb-file-name>
        sluice-server check-aof [--fix|--truncate-to-timestamp $timestamp] <file.manifest|file.aof>
@@ -76,7 +81,7 @@ pub(crate) fn parse(args: &[Vec<u8>]) -> Invocation {
     let refuse = |what: &str| Invocation::Refuse(what.to_owned());
     match args.first().map(Vec::as_slice) {
         Some(b"-v" | b"--version") => return Invocation::Print(version_line()),
-        Some(b"-h" | b"--help") => return Invocation::Print(USAGE.to_owned()),
+        Some(b"-h" | b"--help") => return Invocation::Print(format!("{}\n\n{USAGE}", version_line())),
         Some(b"--test-memory") => return refuse("Sluice has no memory test; use memtester or memtest86+."),
         Some(b"--check-system") => {
             return refuse(
@@ -86,7 +91,7 @@ pub(crate) fn parse(args: &[Vec<u8>]) -> Invocation {
         _ => {}
     }
     if args.iter().any(|a| a == b"--sentinel") {
-        return refuse("Sluice has no sentinel mode; use redis-sentinel, which can watch Sluice servers.");
+        return refuse(NO_SENTINEL);
     }
     let mut sources = Sources::default();
     let mut rest = args;
@@ -207,7 +212,7 @@ mod tests {
     fn what_is_not_a_server_is_printed_or_refused() {
         let of = |arg: &str| parse(&[arg.as_bytes().to_vec()]);
         assert!(matches!(of("--version"), Invocation::Print(text) if text.starts_with("Sluice server v=")));
-        assert!(matches!(of("-h"), Invocation::Print(text) if text.starts_with("Usage:")));
+        assert!(matches!(of("-h"), Invocation::Print(text) if text.contains("\nUsage:")));
         for arg in ["--sentinel", "--test-memory", "--check-system"] {
             assert!(matches!(of(arg), Invocation::Refuse(_)), "{arg}");
         }

@@ -25,6 +25,7 @@ mod snapshot;
 mod stand_in;
 mod start;
 mod state;
+mod supervised;
 
 mod memory;
 mod migrate;

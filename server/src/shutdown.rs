@@ -207,6 +207,7 @@ async fn finish(server: &Arc<Server>, ending: Ending) -> Result<(), GoesOn> {
     if !server.ending.leave() {
         return Err(GoesOn::Aborted);
     }
+    crate::supervised::stopping();
     if !config.pidfile.is_empty() {
         let _ = std::fs::remove_file(&config.pidfile);
     }

@@ -49,9 +49,10 @@ pub(crate) fn main() -> ExitCode {
         eprintln!("{text}");
         return ExitCode::FAILURE;
     }
-    if loaded.config.daemonize
-        && let Err(e) = os::daemonize()
-    {
+    // A supervisor watches the process it started.
+    let supervised = crate::supervised::find(loaded.config.supervised);
+    let daemon = loaded.config.daemonize && !supervised;
+    if daemon && let Err(e) = os::daemonize() {
         eprintln!("Can't daemonize: {e}");
         return ExitCode::FAILURE;
     }
@@ -65,7 +66,7 @@ pub(crate) fn main() -> ExitCode {
     for warning in &loaded.warnings {
         crate::log!(Warning, "{warning}");
     }
-    match serve(loaded.config) {
+    match serve(loaded.config, daemon) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
             crate::log!(Warning, "{text}");
@@ -79,6 +80,10 @@ fn tool(words: &[Vec<u8>]) -> Option<ExitCode> {
     let called = std::env::args_os().next().unwrap_or_default();
     let name = std::path::Path::new(&called).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (is_rdb, program, rest) = match words.first().map(Vec::as_slice) {
+        _ if name.ends_with("-sentinel") => {
+            eprintln!("{}", args::NO_SENTINEL);
+            return Some(ExitCode::FAILURE);
+        }
         _ if name == "redis-check-aof" => (false, name, words),
         _ if name == "redis-check-rdb" => (true, name, words),
         Some(b"check-aof") => (false, format!("{name} check-aof"), &words[1..]),
@@ -248,7 +253,7 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
     })
 }
 
-fn serve(mut config: Config) -> Result<(), String> {
+fn serve(mut config: Config, daemon: bool) -> Result<(), String> {
     let dir = config.dir.clone();
     std::env::set_current_dir(&dir)
         .map_err(|e| format!("Can't chdir to '{}': {}", dir.display(), crate::config::os_reason(&e)))?;
@@ -274,8 +279,18 @@ fn serve(mut config: Config) -> Result<(), String> {
         path => Some(net::listen_unix(path, config.unixsocketperm)?),
     };
     if listeners.is_empty() && unix.is_none() {
+        crate::log!(Warning, "Nobody could reach this server: set 'port' and 'bind', or 'unixsocket'");
         return Err("Configured to not listen anywhere, exiting.".into());
     }
+    for listener in &listeners {
+        if let Ok(address) = listener.local_addr() {
+            crate::log!(Notice, "Listening on {address} (TCP)");
+        }
+    }
+    if unix.is_some() {
+        crate::log!(Notice, "Listening on {} (Unix socket)", config.unixsocket);
+    }
+    crate::supervised::write_pidfile(&mut config, daemon);
     let engine = commands::engine(config.shards, config.databases as u32);
     let (port, io_threads) = (config.port, config.io_threads);
     let storage = storage(&config);
@@ -333,6 +348,7 @@ fn serve(mut config: Config) -> Result<(), String> {
     crate::admin::info::Memory::now();
     os::short_turns();
     server.set_gate(gate::LOADING, true);
+    crate::supervised::loading();
     let outcome: Result<(), String> = runtime()?.block_on(async {
         tokio::spawn(cron::signals(server.clone()));
         // A file that cannot be loaded ends the server.
@@ -369,6 +385,7 @@ fn serve(mut config: Config) -> Result<(), String> {
             }
             logging::ready();
             tokio::spawn(crate::expiry::run(owner.clone()));
+            crate::supervised::ready(owner.is_replica());
             tokio::spawn(cron::run(owner));
             std::future::pending().await
         };

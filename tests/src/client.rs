@@ -115,6 +115,15 @@ impl Client {
         Ok(Client { stream: BufReader::new(stream) })
     }
 
+    /// Its port at this end.
+    ///
+    /// # Panics
+    ///
+    /// When it has none.
+    pub fn local_port(&self) -> u16 {
+        self.stream.get_ref().local_addr().expect("a connection has two ends").port()
+    }
+
     /// Wraps a connection that came in.
     pub fn accepted(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(LIMIT)).expect("a socket takes a timeout");

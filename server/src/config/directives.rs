@@ -199,8 +199,7 @@ directives! {
 
     // Process.
     daemonize: bool = false, "daemonize", Any, FIXED, Full;
-    supervised: Supervised = Supervised::No, "supervised", Any, FIXED,
-        Later("nobody is told that the server is ready");
+    supervised: Supervised = Supervised::No, "supervised", Any, FIXED, Full;
     pidfile: String = String::new(), "pidfile", Any, FIXED, Full;
     loglevel: LogLevel = LogLevel::Notice, "loglevel", Any, LIVE, Full;
     logfile: String = String::new(), "logfile", Any, FIXED, Full;
@@ -288,7 +287,8 @@ directives! {
     repl_diskless_load: DisklessLoad = DisklessLoad::Disabled, "repl-diskless-load", Any, LIVE, Full;
     repl_ping_replica_period: u64 = 10, "repl-ping-replica-period repl-ping-slave-period", Range(1, INT), LIVE, Full;
     repl_timeout: u64 = 60, "repl-timeout", Range(1, INT), LIVE, Full;
-    repl_disable_tcp_nodelay: bool = false, "repl-disable-tcp-nodelay", Any, LIVE, Full;
+    repl_disable_tcp_nodelay: bool = false, "repl-disable-tcp-nodelay", Any, LIVE,
+        Moot("what is to be sent to a replica is sent at once, in writes as large as there is data for");
     repl_backlog_size: u64 = 1 << 20, "repl-backlog-size", Bytes(1, LONG_BYTES), LIVE, Full;
     repl_backlog_ttl: u64 = 3600, "repl-backlog-ttl", Range(0, LONG), LIVE, Full;
     min_replicas_to_write: u64 = 0, "min-replicas-to-write min-slaves-to-write", Range(0, INT), LIVE, Full;
@@ -374,7 +374,7 @@ directives! {
     jemalloc_bg_thread: bool = true, "jemalloc-bg-thread", Any, LIVE, Moot("the allocator always has its thread");
 
     // Behaviour and observation.
-    hz: u32 = 10, "hz", Range(0, INT), LIVE, Full;
+    hz: u32 = 10, "hz", Range(0, INT), LIVE, Moot("the timers have a period of 100 ms");
     dynamic_hz: bool = true, "dynamic-hz", Any, LIVE,
         Moot("the timers keep their period whatever the number of clients");
     busy_reply_threshold: i64 = 5000, "busy-reply-threshold lua-time-limit", Range(0, LONG), LIVE,

@@ -27,7 +27,9 @@ pub(crate) use directives::{Config, RESERVED_DESCRIPTORS};
 pub(crate) use file::{LoadError, Loaded, Loader};
 use sluice_engine::words;
 pub(crate) use sluice_engine::words::{quote, split as split_words};
-pub(crate) use values::{DisklessLoad, Fsync, Guarded, LogLevel, ReplCompression, ReplTransport, os_reason};
+pub(crate) use values::{
+    DisklessLoad, Fsync, Guarded, LogLevel, ReplCompression, ReplTransport, Supervised, os_reason,
+};
 
 /// Whether the value of the directive with this name, in any case, is not to be shown in logs.
 pub(crate) fn is_secret(name: &[u8]) -> bool {

@@ -178,6 +178,9 @@ pub(super) fn errorstats(s: &Sources<'_>, t: &mut Text) {
 
 pub(super) fn latencystats(s: &Sources<'_>, t: &mut Text) {
     t.section("Latencystats");
+    if !s.config.latency_tracking {
+        return;
+    }
     let percents = &s.config.latency_tracking_info_percentiles.0;
     let mut line = |name: &str, histogram: &Histogram| {
         if let Some(found) = histogram.percentiles(percents) {
