@@ -202,7 +202,8 @@ pub struct Row {
     pub command: &'static Command,
 }
 
-/// A command as it came.
+/// A command as it came. No argument may be longer than [`MAX_STRING_LEN`](crate::entry::MAX_STRING_LEN): who parses requests with that
+/// limit sees to it, for others an entry that is made of a longer one panics.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// The arguments, name first.

@@ -20,6 +20,10 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+/// The highest offset a log can be made to begin at, by a file or a primary: there are as many behind it again, in the signed 64 bits
+/// that others count in.
+pub const MAX_OFFSET: u64 = 1 << 62;
+
 /// Bytes allocated at a time for the tail of the log, at most.
 pub const LOG_CHUNK: usize = 64 << 10;
 

@@ -155,7 +155,7 @@ fn what_no_log_can_hold_ends_the_link_to_a_primary_and_keeps_the_files() {
         let good = [request(&["SELECT", "0"]), request(&["SET", "after", "1"])].concat();
         link.send(&[&good[..], bad].concat()).unwrap();
         assert_eq!(link.rest().first(), Some(&b'*'), "acknowledgements, then the end");
-        replica.logged("the primary's stream");
+        replica.logged("primary's stream");
         assert_eq!(replica.say("GET after").text(), "1");
         assert_eq!(replica.number("replication", "master_repl_offset"), good.len() as i64);
         let folder = replica.dir().clone();
@@ -328,4 +328,65 @@ fn a_primary_may_send_commands_of_over_a_million_arguments() {
     let folder = replica.dir().clone();
     replica.kill();
     loads_everywhere(&folder, 2);
+}
+
+#[test]
+fn a_string_no_entry_can_hold_is_refused_wherever_it_comes_from() {
+    let server = Server::sluice("");
+    let mut c = server.client();
+    assert_eq!(
+        c.ask("CONFIG SET proto-max-bulk-len 4294967296").text(),
+        "ERR CONFIG SET failed (possibly related to argument 'proto-max-bulk-len') - argument must be between 1048576 and 4294967295 \
+inclusive"
+    );
+    c.say("CONFIG SET proto-max-bulk-len 4294967295");
+    c.say("SET k v");
+    let too_long = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+    assert_eq!(c.ask("SETRANGE k 4294967295 x").text(), too_long);
+    assert_eq!(c.ask("SETRANGE new 9223372036854775807 x").text(), too_long);
+    let no_offset = "ERR bit offset is not an integer or out of range";
+    assert_eq!(c.ask("SETBIT k 34359738360 1").text(), no_offset);
+    for head in ["*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$4294967296\r\n", "*2\r\n$3\r\nGET\r\n$4294967296\r\n"] {
+        let mut c = server.client();
+        c.send(head.as_bytes()).unwrap();
+        assert_eq!(c.reply().unwrap().text(), "ERR Protocol error: invalid bulk length");
+    }
+    assert_eq!(c.say("GET k").text(), "v");
+
+    let fake = FakePrimary::new();
+    let (replica, mut link) = replica_of_nothing(&fake);
+    let stream = request(&["SELECT", "0"]);
+    link.send(&[&stream[..], b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$4294967296\r\n"].concat()).unwrap();
+    replica.logged("primary's stream is broken: ERR Protocol error: invalid bulk length");
+
+    let folder = replica.dir().clone();
+    replica.kill();
+    let aof = folder.path().join("appendonlydir");
+    let manifest = std::fs::read_to_string(aof.join("appendonly.aof.manifest")).unwrap();
+    let name = manifest.lines().last().unwrap().split(' ').nth(1).unwrap();
+    std::fs::write(aof.join(name), "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$4294967296\r\nv").unwrap();
+    let (_, log) = Start::new(Program::Sluice, ON).dir(&folder).refused();
+    assert!(log.contains("invalid bulk length"), "{log}");
+}
+
+#[test]
+fn offsets_without_room_behind_them_begin_no_log() {
+    let aux = |name: &str, value: &str| {
+        [&[0xfa, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
+    };
+    for offset in ["18446744073709551615", "9223372036854775807", "-1", "18446744073709551616"] {
+        let start = Start::new(Program::Sluice, "");
+        let id = "b".repeat(40);
+        let places = [aux("repl-stream-db", "0"), aux("repl-id", &id), aux("repl-offset", offset)].concat();
+        let rdb = [&b"REDIS0010"[..], &places, b"\xfe\x00\x00\x01k\x01v\xff", &[0; 8]].concat();
+        std::fs::write(start.folder().join("dump.rdb"), rdb).unwrap();
+        let server = start.up();
+        server.logged("The RDB file's place in a history makes no sense");
+        assert_eq!(server.say("GET k").text(), "v");
+        let replica = Server::sluice("");
+        replica.follow(&server);
+        replica.link_up();
+        server.say("SET after 1");
+        replica.same_as(&server);
+    }
 }

@@ -1,6 +1,7 @@
 //! Single bits of strings: SETBIT and GETBIT. Bit 0 is the highest bit of the first byte.
 
 use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
+use crate::entry::MAX_STRING_LEN;
 use crate::keyspace::{Ctx, int_arg};
 use std::sync::atomic::Ordering;
 
@@ -8,7 +9,9 @@ use std::sync::atomic::Ordering;
 fn position(cx: &Ctx<'_>, arg: &[u8]) -> Result<(usize, u8), CmdError> {
     let error = CmdError::text("ERR bit offset is not an integer or out of range");
     let bit = int_arg(arg).ok().and_then(|n| usize::try_from(n).ok()).ok_or(error.clone())?;
-    if bit / 8 >= cx.keys.limits().max_string.load(Ordering::Relaxed) {
+    // As everywhere, the primary's word is obeyed.
+    let limit = cx.keys.limits().max_string.load(Ordering::Relaxed).min(MAX_STRING_LEN);
+    if bit / 8 >= if cx.keys.see_expired { MAX_STRING_LEN } else { limit } {
         return Err(error);
     }
     Ok((bit / 8, 0x80 >> (bit % 8)))

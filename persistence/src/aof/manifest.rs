@@ -290,6 +290,8 @@ fn memchr_find(text: &[u8], part: &[u8]) -> bool {
     !part.is_empty() && text.windows(part.len()).any(|w| w == part)
 }
 
+/// Highest sequence number accepted: those to come count on from there.
+const MAX_SEQ: i64 = 1 << 62;
 fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
     const FORMAT: &str = "Invalid AOF manifest file format";
     let words = split(line.trim_ascii()).ok_or(FORMAT)?;
@@ -315,7 +317,7 @@ fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
         }
     }
     match (name, seq, kind) {
-        (Some(name), seq, Some(kind)) if seq != 0 && !name.is_empty() => {
+        (Some(name), seq, Some(kind)) if seq != 0 && seq <= MAX_SEQ && !name.is_empty() => {
             let kind = match kind {
                 b'b' => FileKind::Base,
                 b'h' => FileKind::History,
@@ -409,6 +411,7 @@ mod tests {
             ("file x type b\n".into(), "Invalid AOF manifest file format"),
             ("file x seq 1 type b odd\n".into(), "Invalid AOF manifest file format"),
             ("file x seq 0 type b\n".into(), "Invalid AOF manifest file format"),
+            (format!("file x seq {} type b\n", i64::MAX), "Invalid AOF manifest file format"),
             ("file ../x seq 1 type b\n".into(), "File can't be a path, just a filename"),
             ("file x seq 2 type i\nfile y seq 2 type i\n".into(), "Found a non-monotonic sequence number"),
             (format!("{}\n", base.trim().repeat(100)), "The AOF manifest file contains too long line"),

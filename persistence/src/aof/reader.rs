@@ -10,6 +10,7 @@
 //! a length it reads. It knows [`Reader::whole`], the end of the last item outside of a block: where a torn
 //! tail is to be cut.
 
+use sluice_engine::entry::MAX_STRING_LEN;
 use sluice_engine::log::encode_command;
 use sluice_engine::resp::{Args, Parsed, parse};
 
@@ -88,7 +89,7 @@ impl<'a> Reader<'a> {
     }
 
     fn command(&mut self, rest: &'a [u8]) -> Item<'a> {
-        match parse(rest, usize::MAX / 2, true) {
+        match parse(rest, MAX_STRING_LEN, true) {
             Parsed::Command { args, .. } if args.is_empty() => {
                 Item::Malformed("a command without arguments".into())
             }

@@ -3,6 +3,7 @@
 use super::values::{self, TWICE};
 use super::visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal, Skipped};
 use sluice_engine::load::{ElementBatch, Loader};
+use sluice_engine::log::MAX_OFFSET;
 use sluice_engine::value::Value;
 
 /// Keys a stream may make us prepare room for, over all databases: a count in a stream is only a claim.
@@ -187,7 +188,9 @@ impl RdbVisitor for EngineVisitor<'_> {
             b"ctime" => report.created = number(value),
             b"used-mem" => report.used_memory = number(value),
             b"repl-id" => report.replication_id = Some(text(value)),
-            b"repl-offset" => report.replication_offset = number(value),
+            b"repl-offset" => {
+                report.replication_offset = number(value).filter(|offset| *offset <= MAX_OFFSET);
+            }
             b"repl-stream-db" => report.replication_db = number(value),
             b"aof-base" | b"aof-preamble" => report.aof_base = value == b"1",
             // Unknown facts are to be ignored (rdb.c): they come from newer writers.

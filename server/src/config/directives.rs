@@ -132,6 +132,8 @@ fn hostname(word: &[u8]) -> Result<(), &'static str> {
 const INT: i128 = i32::MAX as i128;
 const LONG: i128 = i64::MAX as i128;
 const LONG_BYTES: u64 = i64::MAX as u64;
+/// The longest string the engine holds.
+const STRING_BYTES: u64 = sluice_engine::entry::MAX_STRING_LEN as u64;
 
 /// Connections kept free for the server's own files when `maxclients` meets the descriptor limit.
 pub(crate) const RESERVED_DESCRIPTORS: u64 = 32;
@@ -190,7 +192,7 @@ directives! {
     client_query_buffer_limit: u64 = 1 << 30, "client-query-buffer-limit", Bytes(1 << 20, LONG_BYTES), LIVE, Full;
     client_output_buffer_limit: OutputLimits = OutputLimits::default(),
         "client-output-buffer-limit", Any, LIVE | WORDS, Full;
-    proto_max_bulk_len: u64 = 512 << 20, "proto-max-bulk-len", Bytes(1 << 20, LONG_BYTES), LIVE, Full;
+    proto_max_bulk_len: u64 = 512 << 20, "proto-max-bulk-len", Bytes(1 << 20, STRING_BYTES), LIVE, Full;
     maxmemory_clients: SizeOrPercent = SizeOrPercent::Bytes(0), "maxmemory-clients", Any, LIVE,
         Later("clients are limited one by one, by client-query-buffer-limit and client-output-buffer-limit");
     io_threads: usize = 1, "io-threads", Range(1, MAX_IO_THREADS), FIXED, Full;

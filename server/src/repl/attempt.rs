@@ -12,6 +12,7 @@ use super::role::{Turn, link_gate};
 use crate::client::registry::Client;
 use crate::config::os_reason;
 use crate::state::Server;
+use sluice_engine::entry::MAX_STRING_LEN;
 use sluice_engine::log::encode_command;
 use sluice_engine::resp::{ParseState, Parsed, resume};
 use sluice_engine::{Engine, Outcome, Request, Session};
@@ -373,7 +374,7 @@ impl<'a> Attempt<'a> {
                 break Err(Ended::superseded());
             }
             let rest = &inbox[at..];
-            let (args, used, canonical) = match resume(rest, usize::MAX, true, &mut self.request) {
+            let (args, used, canonical) = match resume(rest, MAX_STRING_LEN, true, &mut self.request) {
                 Parsed::Command { args, used, canonical } => (args, used, canonical),
                 Parsed::Incomplete(needed) if rest.len().max(needed) > MAX_INBOX => {
                     break broken(&format!("a command over {MAX_INBOX} bytes"));

@@ -105,6 +105,9 @@ pub(crate) fn restore(server: &Server, report: &LoadReport, replica: bool) {
     let log = server.engine.log();
     let replid = report.replication_id.as_ref().and_then(|id| ReplId::parse(id.as_bytes()));
     let (Some(replid), Some(offset)) = (replid, report.replication_offset) else {
+        if report.replication_id.is_some() {
+            crate::log!(Warning, "The RDB file's place in a history makes no sense: a new history begins");
+        }
         // Nobody follows yet.
         log.deactivate();
         log.reset(0);

@@ -6,6 +6,7 @@
 use super::{Action, Level, ReplicaLink, State};
 use crate::replid::ReplId;
 use crate::wire::{encode_command, parse_i64, printable};
+use sluice_engine::log::MAX_OFFSET;
 
 /// Replies still expected, in this order.
 #[derive(Clone, Copy, Debug)]
@@ -187,5 +188,5 @@ fn parse_fullresync(rest: &[u8]) -> Option<(ReplId, u64)> {
     let mut words = rest.strip_prefix(b" ")?.split(|&b| b == b' ');
     let replid = ReplId::parse(words.next()?)?;
     let offset = u64::try_from(parse_i64(words.next()?)?).ok()?;
-    Some((replid, offset))
+    (offset <= MAX_OFFSET).then_some((replid, offset))
 }

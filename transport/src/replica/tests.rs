@@ -263,7 +263,12 @@ fn garbage_in_each_state_ends_the_link_with_a_reason() {
     }
     // A CONTINUE nobody asked for, and a FULLRESYNC with a negative offset.
     let before = "+PONG\r\n+OK\r\n+OK\r\n";
-    for line in ["+CONTINUE\r\n".to_owned(), format!("+FULLRESYNC {ID} -5\r\n"), "+HELLO\r\n".into()] {
+    for line in [
+        "+CONTINUE\r\n".to_owned(),
+        format!("+FULLRESYNC {ID} -5\r\n"),
+        format!("+FULLRESYNC {ID} 9223372036854775807\r\n"),
+        "+HELLO\r\n".into(),
+    ] {
         let (seen, _) = run(&config(), None, &[before.as_bytes(), line.as_bytes()]);
         assert!(seen.abort.is_some(), "{line}");
     }
