@@ -608,6 +608,12 @@ impl Cut {
         self.epoch
     }
 
+    /// Is the cut's offset a place in the log as it is now? Not where nothing was recorded at the cut, although the offset
+    /// is the same when recording begins later, nor where the log went on from elsewhere since.
+    pub fn is_in_log(&self) -> bool {
+        self.epoch.is_some() && self.epoch == self.inner.log.epoch()
+    }
+
     /// The database that whoever applies the log from that offset begins with (`repl-stream-db`).
     pub fn stream_db(&self) -> u32 {
         self.stream_db.unwrap_or(0)

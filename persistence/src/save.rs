@@ -65,10 +65,9 @@ impl SaveOptions {
             compression: self.compression,
             access: self.access,
             used_memory: self.used_memory,
-            replication: self.replication_id.as_ref().map(|id| ReplicationPlace {
-                stream_db: cut.stream_db(),
-                id: id.clone(),
-                offset: cut.offset(),
+            // Who starts from the file goes on from there: it must be what the log goes on from.
+            replication: self.replication_id.as_ref().filter(|_| cut.is_in_log()).map(|id| {
+                ReplicationPlace { stream_db: cut.stream_db(), id: id.clone(), offset: cut.offset() }
             }),
             aof_base: self.aof_base,
             carried: cut.carried(),

@@ -6,7 +6,7 @@ use common::redis;
 use common::{Plain, decode};
 use sluice_engine::Engine;
 use sluice_persistence::storage::{Disk, Faults, Faulty, Memory, Storage, Throttle, Throttled};
-use sluice_persistence::{Error, LoadOptions, LoadStats, SaveOptions, SaveStats, load, save};
+use sluice_persistence::{Error, LoadOptions, LoadStats, SaveOptions, SaveStats, load, save, save_cut};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -308,4 +308,26 @@ fn functions_and_module_data_come_back_byte_for_byte() {
     let (plain, _) = load_bytes(&common::Rdb::new(10).raw(&[0, 1, b'k', 1, b'v']).end()).unwrap();
     engine.adopt(plain);
     assert!(engine.carried().is_empty());
+}
+
+#[test]
+fn a_file_names_its_place_in_the_log_only_where_the_log_goes_on_from_it() {
+    let id = "a".repeat(40);
+    let place = |engine: &Engine, meanwhile: &dyn Fn()| {
+        let cut = engine.begin_cut().unwrap();
+        meanwhile();
+        let options = SaveOptions { replication_id: Some(id.clone()), ..plain() };
+        let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+        save_cut(cut, &storage, Path::new(PATH), &options, &mut |_| ControlFlow::Continue(())).unwrap();
+        let loaded = Engine::default();
+        let mut loader = loaded.loader();
+        let stats = load(&mut loader, &*storage, Path::new(PATH), &LoadOptions::default()).unwrap();
+        loader.finish();
+        stats.report.replication_id
+    };
+    let engine = engine_of(10, 10);
+    assert_eq!(place(&engine, &|| ()), None, "nothing is recorded");
+    assert_eq!(place(&engine, &|| engine.log().activate()), None, "what was written in between is in no log");
+    assert_eq!(place(&engine, &|| ()), Some(id.clone()));
+    assert_eq!(place(&engine, &|| engine.log().reset(1000)), None, "the log went on from elsewhere");
 }

@@ -102,6 +102,15 @@ impl Run<'_> {
 
     fn multi_part(&mut self, path: &Path) -> Result<(), String> {
         say!(self, "Start checking Multi Part AOF");
+        // Whoever repairs files that a server writes takes from under it what it is about to add to.
+        let folder = sluice_persistence::storage::folder_of(path);
+        let changes = self.job.fix || self.job.until.is_some();
+        let _lock = match changes.then(|| self.storage.lock_dir(folder)) {
+            Some(Err(e)) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                return Err(format!("The folder {} is in use by a server, aborting...", folder.display()));
+            }
+            lock => lock,
+        };
         let manifest = Manifest::load_file(self.storage, path).map_err(|e| {
             let mut text = "\n*** FATAL AOF MANIFEST FILE ERROR ***\n".to_owned();
             if let ManifestError::Invalid { line: Some((number, line)), .. } = &e {

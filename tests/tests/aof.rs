@@ -425,6 +425,10 @@ fn a_folder_is_of_one_server_until_that_has_ended_or_let_go_of_it() {
     assert!(!status.success());
     let named = format!("{} is in use by another server", folder(&first).display());
     assert!(log.contains(&named), "{log}");
+    let mut repair = Command::new(Program::Sluice.path());
+    repair.args(["check-aof", "--fix"]).arg(folder(&first).join("appendonly.aof.manifest"));
+    let repaired = repair.output().expect("it runs");
+    assert!(String::from_utf8_lossy(&repaired.stdout).contains("is in use by a server"), "{repaired:?}");
     // Neither does one that is running get it.
     let second = Start::new(Program::Sluice, "--save ''").dir(first.dir()).up();
     assert!(second.client().ask("CONFIG SET appendonly yes").text().contains("Unable to turn on AOF"));

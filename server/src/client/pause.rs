@@ -96,9 +96,13 @@ pub(crate) fn cron(server: &Server) {
     }
 }
 
+/// Has the pauses there are take effect: one after the other, so that who changed them last has the last word.
 fn update(server: &Server) {
-    let paused = server.pause.mode(server.clock()).is_some();
+    let now = server.clock();
+    let pauses = server.pause.pauses.lock();
+    let paused = pauses.iter().flatten().any(|(_, until)| *until > now);
     server.set_gate(gate::PAUSED, paused);
     server.engine.hold_writes(paused);
+    drop(pauses);
     server.pause.changed.notify_waiters();
 }

@@ -400,10 +400,7 @@ impl Sync<'_> {
         let compression = batch.format != Format::Sluice && config.rdbcompression;
         // Their frames have a checksum of their own.
         let checksum = batch.format != Format::Sluice && config.rdbchecksum;
-        let options = options(server);
-        // A part stands for no place in the history: whoever started from it would lack the rest.
-        let replication_id = options.replication_id.clone().filter(|_| batch.filter == RdbFilter::ALL);
-        let encoder = SaveOptions { compression, checksum, replication_id, ..options }.encoder(&cut);
+        let encoder = SaveOptions { compression, checksum, ..options(server) }.encoder(&cut);
         let frames = match config.repl_compression {
             ReplCompression::No => Compression::Off,
             ReplCompression::Lz4 => Compression::Lz4,
