@@ -2,7 +2,7 @@
 //!
 //! A command that meets an expired key removes it (see [`crate::keyspace`]). The others are found here: on a primary by
 //! a walk over the keys that have an expiry ([`Engine::expire_cycle`]), on a replica only those that clients wrote to it
-//! ([`own`]), as its primary deletes the rest. Both run for as long as the embedder gives them, hold one shard's lock at
+//! ([`own`]), as its primary deletes the rest. Neither removes a key while nothing may change. Both run for as long as the embedder gives them, hold one shard's lock at
 //! a time, and only for a step; when to call them is the embedder's business.
 
 pub(crate) mod own;
@@ -35,7 +35,8 @@ impl ExpireRound {
 }
 
 impl Engine {
-    /// Removes expired keys for at most `budget`; returns how many. Call it regularly on a primary.
+    /// Removes expired keys for at most `budget`; returns how many. Call it regularly on a primary. On a replica, and while
+    /// [writes wait](Engine::hold_writes), it does nothing.
     pub fn expire_cycle(&self, budget: Duration) -> usize {
         self.expire_round(budget).removed
     }
@@ -87,12 +88,12 @@ impl Engine {
             return true;
         }
         let log = self.inner.log.is_active().then_some(&self.inner.log);
-        let (watched, mut buf) = (&shard.watched, Vec::new());
+        let (watched, mut buf) = (&mut shard.watched, Vec::new());
         let (next, seen, n) = shard.dbs[db].expire_segment(position, now_ms(), EXPIRE_STEP, |key| {
             if log.is_some() {
                 crate::log::encode_command(&mut buf, &[b"DEL", key]);
             }
-            watched.raise(db as u32, key);
+            watched.changed(db as u32, key, || false);
         });
         if let (Some(log), false) = (log, buf.is_empty()) {
             log.append(db as u32, &buf);
@@ -108,6 +109,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::console::Console;
 
     const LONG: Duration = Duration::from_secs(600);
 
@@ -151,5 +153,21 @@ mod tests {
             assert!(round.removed == 0 || round.complete || round.left_more_than(10), "{round:?}");
         }
         assert_eq!((removed, engine.db_sizes()[0]), (50_000, (0, 0)));
+    }
+
+    #[test]
+    fn nothing_is_removed_while_nothing_may_change() {
+        let mut c = Console::new();
+        c.run("SET k v PXAT 1000");
+        c.logged();
+        for hold in [Engine::hold_writes, Engine::set_replica] {
+            hold(&c.engine, true);
+            assert_eq!(c.engine.expire_cycle(Duration::from_secs(1)), 0);
+            assert_eq!(c.engine.expire_own(Duration::from_secs(1)), 0);
+            hold(&c.engine, false);
+        }
+        assert!(c.logged().is_empty());
+        assert_eq!(c.engine.expire_cycle(Duration::from_secs(1)), 1);
+        assert_eq!(c.logged(), ["DEL k"]);
     }
 }

@@ -16,7 +16,7 @@ mod whole;
 mod write;
 
 pub use effects::Effects;
-pub(crate) use shard::Held;
+pub(crate) use shard::{Held, Standing};
 pub use shard::{Shard, ShardStats};
 
 use crate::command::{CmdError, CmdResult};
@@ -248,7 +248,8 @@ impl Keys<'_> {
             return;
         }
         let h = hash(key);
-        self.shard(h).watched.raise(db, key);
+        let Shard { watched, dbs, .. } = self.shard(h);
+        watched.changed(db, key, || dbs[db as usize].get_hashed(h, key).is_some());
     }
 
     /// May a read change a key beside (PFCOUNT keeps its estimate)? Not where that would add a pre-image to a cut whose

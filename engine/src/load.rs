@@ -8,6 +8,7 @@
 use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::hash::hash;
+use crate::keyspace::{Shard, Standing};
 use crate::table::Table;
 use crate::value::Value;
 
@@ -52,7 +53,7 @@ impl Engine {
             cx.propagate_nothing();
             for db in 0..cx.keys.databases() {
                 cx.keys.flush_db(db);
-                cx.keys.each_table(db, |shard, table| {
+                cx.keys.replace_empty(db, |shard, table| {
                     std::mem::swap(table, &mut other.inner.shards[shard].lock().dbs[db as usize]);
                 });
             }
@@ -212,8 +213,15 @@ impl Loader {
     }
 
     fn flush_shard(&mut self, shard: usize) {
-        let tables = &mut self.engine.inner.shards[shard].lock().dbs;
-        self.duplicates += insert(&mut self.batches[shard], tables);
+        let Shard { dbs, watched, .. } = &mut *self.engine.inner.shards[shard].lock();
+        if !watched.is_empty() {
+            let now = crate::engine::now_ms();
+            for (_, db, entry) in &self.batches[shard] {
+                let due = entry.as_ref().expire().is_some_and(|at| at <= now);
+                watched.appeared(*db, entry.as_ref().key(), if due { Standing::Due } else { Standing::Live });
+            }
+        }
+        self.duplicates += insert(&mut self.batches[shard], dbs);
     }
 
     /// Ends the load. Returns how many entries came in.

@@ -89,6 +89,10 @@ impl Engine {
     fn set_role(&self, bits: Role, on: bool) {
         let shards = self.inner.lock_all();
         self.inner.role.set(bits, on);
+        if !self.inner.role.get().is_replica() {
+            // All expiries are its own now: it removes them as a primary, and says so in its log.
+            self.inner.own_expiries.forget();
+        }
         drop(shards);
     }
 

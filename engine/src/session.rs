@@ -51,7 +51,6 @@ pub(crate) struct Transaction {
 pub(crate) struct Watch {
     pub(crate) db: u32,
     pub(crate) key: Box<[u8]>,
-    pub(crate) was_due: bool,
 }
 
 /// One client's state in the engine. It is cheap; an embedder may keep one a thread.

@@ -120,11 +120,11 @@ impl Engine {
                 .get_hashed(h, key)
                 .and_then(|e| e.expire())
                 .is_some_and(|at| at <= now);
-            if !shard.watched.add(s.db, key, &s.touched) {
+            if !shard.watched.add(s.db, key, &s.touched, was_due) {
                 continue;
             }
             self.inner.watchers.fetch_add(1, Ordering::Relaxed);
-            s.watches.push(Watch { db: s.db, key: (*key).into(), was_due });
+            s.watches.push(Watch { db: s.db, key: (*key).into() });
         }
     }
 
@@ -184,7 +184,7 @@ impl Engine {
         let mut fx = std::mem::take(&mut s.fx);
         let (mut db, resp3, from_primary) = (s.db, s.resp3, s.from_primary);
         let mut cx = self.context(&mut fx, held, db, from_primary, now, out, resp3);
-        let due = s.watches.iter().any(|w| !w.was_due && cx.keys.is_due_key(w.db, &w.key));
+        let due = s.watches.iter().any(|w| cx.keys.expired_since(w.db, &w.key, &s.touched));
         if s.was_touched() || due {
             cx.out.null_array();
         } else {

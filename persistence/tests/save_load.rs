@@ -149,6 +149,20 @@ fn what_expired_is_left_out_on_a_primary_and_taken_on_a_replica() {
 }
 
 #[test]
+fn how_often_a_key_was_used_is_no_idle_time_and_an_idle_time_is() {
+    // Database 0; a key used often (counter 200), one idle for 1000 seconds; no checksum.
+    let bytes = b"REDIS0010\xfe\x00\xf9\xc8\x00\x01f\x01v\xf8\x43\xe8\x00\x01i\x01v\xff\0\0\0\0\0\0\0\0";
+    let (engine, _) = load_bytes(bytes).unwrap();
+    let clock = (sluice_engine::now_ms() / 1000) as u32 & 0x00ff_ffff;
+    let idle = |key: &[u8]| {
+        let lru = engine.exclusive(0, &mut Vec::new(), |cx| cx.keys.raw(key).unwrap().lru());
+        clock.wrapping_sub(lru) & 0x00ff_ffff
+    };
+    assert!(idle(b"f") < 900 || idle(b"f") > 0x00ff_0000, "{}", idle(b"f"));
+    assert!((1000..2000).contains(&idle(b"i")), "{}", idle(b"i"));
+}
+
+#[test]
 fn a_damaged_file_is_named_with_its_offset_and_not_touched() {
     let memory = Memory::new();
     let storage: Arc<dyn Storage> = Arc::new(memory.clone());

@@ -74,6 +74,7 @@ struct Options {
     replace: bool,
     absolute: bool,
     idle: Option<i64>,
+    /// How often the key was used: checked and left aside, as nothing here counts uses. It is no idle time.
     freq: Option<i64>,
 }
 
@@ -134,8 +135,7 @@ fn restore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         return Ok(());
     }
     let mut entry = value.into_entry(key, at);
-    let clock = cx.keys.now / 1000;
-    let access = options.freq.unwrap_or(clock.saturating_sub(options.idle.unwrap_or(0)));
+    let access = (cx.keys.now / 1000).saturating_sub(options.idle.unwrap_or(0));
     entry.as_mut().set_lru((access & LRU_MASK) as u32);
     let db = cx.keys.db;
     cx.keys.place(db, key, entry, at);

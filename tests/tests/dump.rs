@@ -66,6 +66,20 @@ fn a_restore_reaches_replicas_with_its_time_of_expiry() {
 }
 
 #[test]
+fn a_restored_key_is_idle_for_as_long_as_it_is_said_to_be_and_how_often_it_was_used_is_no_time() {
+    let server = Server::sluice("");
+    server.say("SET from text");
+    let bytes = payload(&server, "from");
+    let idle = |option: &[u8], value: &[u8]| {
+        let request = [b"RESTORE", &b"to"[..], b"0", &bytes, b"REPLACE", option, value];
+        assert_eq!(server.client().run(&request).text(), "OK");
+        server.say("OBJECT IDLETIME to").int()
+    };
+    assert!(idle(b"FREQ", b"100") < 900);
+    assert!((1000..2000).contains(&idle(b"IDLETIME", b"1000")));
+}
+
+#[test]
 fn what_is_wrong_is_answered_as_redis_answers() {
     let (sluice, redis) = (Server::sluice(""), Server::redis(""));
     let value = b"\0\x03bar\x0a\0\0\0\0\0\0\0\0\0".to_vec();

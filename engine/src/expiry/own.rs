@@ -9,18 +9,92 @@ use crate::hash::hash;
 use crate::keyspace::Ctx;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// The names, each with its database. Fewer than there are keys, but for those that went without our noticing yet.
+/// A database and a key in it.
+type Name = (u32, Arc<[u8]>);
+
+/// The names, each with its time. A key's shard is locked before this is.
 #[derive(Default)]
 pub(crate) struct OwnExpiries {
     any: AtomicBool,
-    keys: Mutex<HashSet<(u32, Box<[u8]>)>>,
+    names: Mutex<Names>,
+}
+
+#[derive(Default)]
+struct Names {
+    times: HashMap<Name, i64>,
+    in_order: BTreeSet<(i64, Name)>,
+}
+
+impl Names {
+    fn insert(&mut self, at: i64, name: Name) {
+        if let Some(before) = self.times.insert(name.clone(), at) {
+            self.in_order.remove(&(before, name.clone()));
+        }
+        self.in_order.insert((at, name));
+    }
+
+    /// The first one whose time is up.
+    fn due(&self, now: i64) -> Option<(i64, Name)> {
+        self.in_order.first().filter(|(at, _)| *at <= now).cloned()
+    }
+
+    /// Drops a name; false where it is not there with that time.
+    fn remove(&mut self, due: &(i64, Name)) -> bool {
+        self.in_order.remove(due) && self.times.remove(&due.1).is_some()
+    }
 }
 
 impl OwnExpiries {
+    /// Remembers a key that this replica must expire itself.
+    pub(crate) fn insert(&self, at: i64, db: u32, key: &[u8]) {
+        self.names.lock().insert(at, (db, key.into()));
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Forgets them all: this node has become a primary, which expires every key, or its data are others.
+    pub(crate) fn forget(&self) {
+        let mut names = self.names.lock();
+        *names = Names::default();
+        self.any.store(false, Ordering::Release);
+    }
+
+    /// Follows a database that was emptied.
+    pub(crate) fn flushed(&self, db: u32) {
+        self.rename(|of| (of != db).then_some(of));
+    }
+
+    /// Follows two databases that were exchanged.
+    pub(crate) fn swapped(&self, a: u32, b: u32) {
+        self.rename(|of| {
+            Some(if of == a {
+                b
+            } else if of == b {
+                a
+            } else {
+                of
+            })
+        });
+    }
+
+    /// Gives the databases other numbers, or drops what is in them.
+    fn rename(&self, number: impl Fn(u32) -> Option<u32>) {
+        if !self.any.load(Ordering::Acquire) {
+            return;
+        }
+        let mut names = self.names.lock();
+        for ((db, key), at) in std::mem::take(&mut *names).times {
+            if let Some(db) = number(db) {
+                names.insert(at, (db, key));
+            }
+        }
+        self.any.store(!names.times.is_empty(), Ordering::Release);
+    }
+
     /// Remembers the keys of a write on a replica that it gave an expiry. One that a key of the primary's had before is the
     /// primary's to heed.
     #[cold]
@@ -29,15 +103,14 @@ impl OwnExpiries {
         command.keys.each(args, |at| {
             let had = had.next().copied().flatten();
             let has = cx.keys.raw(args[at]).and_then(|e| e.expire());
-            if has.is_some() && has != had {
-                self.keys.lock().insert((db, args[at].into()));
-                self.any.store(true, Ordering::Release);
+            if let Some(at_ms) = has.filter(|_| has != had) {
+                self.insert(at_ms, db, args[at]);
             }
         });
     }
 }
 
-/// When the keys of a command expire, in the order of the arguments.
+/// When the keys of a command that it sees expire, in the order of the arguments.
 pub(crate) struct Expiries(SmallVec<[Option<i64>; 4]>);
 
 impl Expiries {
@@ -56,7 +129,7 @@ impl Expiries {
     #[cold]
     fn of(cx: &mut Ctx<'_>, command: &Command, args: &[&[u8]]) -> Expiries {
         let mut all = SmallVec::new();
-        command.keys.each(args, |at| all.push(cx.keys.raw(args[at]).and_then(|e| e.expire())));
+        command.keys.each(args, |at| all.push(cx.keys.expiry(args[at]).flatten()));
         Expiries(all)
     }
 }
@@ -64,44 +137,48 @@ impl Expiries {
 impl Engine {
     /// Forgets which keys were written here: they went with the data, or this server decides about all keys from now on.
     pub fn forget_own_expiries(&self) {
-        let mut keys = self.inner.own_expiries.keys.lock();
-        keys.clear();
-        self.inner.own_expiries.any.store(false, Ordering::Release);
+        self.inner.own_expiries.forget();
     }
 
     /// Keys with an expiry that clients wrote to this replica.
     pub fn own_expiries(&self) -> usize {
-        self.inner.own_expiries.keys.lock().len()
+        self.inner.own_expiries.names.lock().times.len()
     }
 
-    /// On a replica: removes expired keys that were written here, for at most `budget`; returns how many.
+    /// On a replica: removes expired keys that were written here, for at most `budget`; returns how many. On a primary
+    /// there is nothing to do, as [`Engine::expire_cycle`] removes every expired key and logs that.
     pub fn expire_own(&self, budget: Duration) -> usize {
-        let own = &self.inner.own_expiries;
+        let (inner, own) = (&self.inner, &self.inner.own_expiries);
         if !own.any.load(Ordering::Acquire) {
             return 0;
         }
         let (started, now) = (Instant::now(), crate::engine::now_ms());
         let mut removed = 0;
-        let mut keys = std::mem::take(&mut *own.keys.lock());
-        keys.retain(|(db, key)| {
-            if started.elapsed() >= budget {
-                return true;
-            }
+        while started.elapsed() < budget {
+            let due = own.names.lock().due(now);
+            let Some(due) = due else { break };
+            let (at, (db, key)) = &due;
             let h = hash(key);
-            let Some(mut shard) = self.inner.shards[self.inner.shard_of(h)].lock_soon() else { return true };
-            let at = shard.dbs[*db as usize].get_hashed(h, key).and_then(|e| e.expire());
-            let due = at.is_some_and(|at| at <= now);
-            if due {
-                shard.dbs[*db as usize].remove_hashed(h, key);
+            let Some(mut shard) = inner.shards[inner.shard_of(h)].lock_soon() else { break };
+            // Looked at under the lock: what is removed is logged nowhere, so it must not be removed on a primary.
+            if !inner.role.get().is_replica() {
+                own.forget();
+                break;
+            }
+            if !own.names.lock().remove(&due) {
+                continue;
+            }
+            // With another expiry it is the primary's to heed, or known by that one.
+            let table = &mut shard.dbs[*db as usize];
+            if table.get_hashed(h, key).and_then(|e| e.expire()) == Some(*at) {
+                table.remove_hashed(h, key);
                 shard.stats.expired += 1;
                 removed += 1;
-                shard.watched.raise(*db, key);
+                shard.watched.changed(*db, key, || false);
             }
-            at.is_some() && !due
-        });
-        let mut all = own.keys.lock();
-        all.extend(keys);
-        own.any.store(!all.is_empty(), Ordering::Release);
+        }
+        let names = own.names.lock();
+        own.any.store(!names.times.is_empty(), Ordering::Release);
         removed
     }
 }
@@ -130,9 +207,9 @@ mod tests {
         run(&engine, true, &["SET", "theirs", "1", "PXAT", "9000000000000"]);
         run(&engine, false, &["APPEND", "theirs", "2"]);
         run(&engine, false, &["SETBIT", "theirs", "7", "1"]);
-        assert!(engine.inner.own_expiries.keys.lock().is_empty());
+        assert!(engine.inner.own_expiries.names.lock().times.is_empty());
         run(&engine, false, &["PEXPIREAT", "theirs", "9000000000001"]);
-        assert_eq!(engine.inner.own_expiries.keys.lock().len(), 1);
+        assert_eq!(engine.inner.own_expiries.names.lock().times.len(), 1);
     }
 
     #[test]
@@ -165,5 +242,79 @@ mod tests {
         assert_eq!(engine.expire_own(Duration::from_secs(1)), 0);
         assert_eq!(run(&engine, false, &["DBSIZE"]), ":2\r\n");
         assert_eq!(engine.log().end(), 0, "the log is the primary's");
+    }
+
+    #[test]
+    fn a_promoted_replica_logs_the_removal_of_what_was_its_own() {
+        let engine = Engine::default();
+        engine.set_replica(true);
+        engine.log().activate();
+        run(&engine, false, &["SET", "ours", "1", "PXAT", "1000"]);
+        engine.set_replica(false);
+        assert_eq!(engine.expire_own(Duration::from_secs(1)), 0);
+        assert_eq!(run(&engine, false, &["DBSIZE"]), ":1\r\n");
+        assert_eq!(engine.expire_cycle(Duration::from_secs(1)), 1);
+        assert!(engine.log().end() > 0);
+        // Nor does it remember, as a replica again, what was its own before.
+        engine.set_replica(true);
+        run(&engine, true, &["SET", "ours", "1", "PXAT", "1000"]);
+        assert_eq!(engine.expire_own(Duration::from_secs(1)), 0);
+        assert_eq!(run(&engine, false, &["DBSIZE"]), ":1\r\n");
+    }
+
+    #[test]
+    fn what_was_its_own_is_forgotten_with_the_data_it_was_among() {
+        let forgets: [&dyn Fn(&Engine); 4] = [
+            &|engine| engine.clear(),
+            &|engine| engine.adopt(engine.beside()),
+            &|engine| drop(run(engine, true, &["FLUSHALL"])),
+            &|engine| drop(run(engine, true, &["FLUSHDB"])),
+        ];
+        for forget in forgets {
+            let engine = Engine::default();
+            engine.set_replica(true);
+            run(&engine, false, &["SET", "k", "1", "PXAT", "1000"]);
+            forget(&engine);
+            run(&engine, true, &["SET", "k", "1", "PXAT", "1000"]);
+            assert_eq!(engine.expire_own(Duration::from_secs(1)), 0);
+            assert_eq!(run(&engine, false, &["DBSIZE"]), ":1\r\n");
+        }
+    }
+
+    #[test]
+    fn what_is_its_own_is_followed_into_other_databases() {
+        let moves: [&[&str]; 4] = [
+            &["MOVE", "k", "1"],
+            &["COPY", "k", "to", "DB", "1"],
+            &["SWAPDB", "0", "1"],
+            &["RENAME", "k", "to"],
+        ];
+        for words in moves {
+            let engine = Engine::default();
+            engine.set_replica(true);
+            run(&engine, false, &["SET", "k", "1", "PXAT", "9000000000000"]);
+            run(&engine, false, words);
+            let names = engine.inner.own_expiries.names.lock();
+            let there = |(_, (db, key)): &&(i64, Name)| {
+                let h = hash(key);
+                engine.inner.shards[engine.inner.shard_of(h)].lock().dbs[*db as usize].get(key).is_some()
+            };
+            assert_eq!(
+                names.in_order.iter().filter(there).count(),
+                if words[0] == "COPY" { 2 } else { 1 },
+                "{words:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_is_remembered_once_however_often_its_expiry_changes() {
+        let engine = Engine::default();
+        engine.set_replica(true);
+        for at in 0..100 {
+            run(&engine, false, &["SET", "k", "1", "PXAT", &(9_000_000_000_000_i64 + at).to_string()]);
+        }
+        let names = engine.inner.own_expiries.names.lock();
+        assert_eq!((names.times.len(), names.in_order.len()), (1, 1));
     }
 }

@@ -3,13 +3,14 @@
 //! On a primary an expired key is gone for every command: whoever meets it, read or write, removes it before it goes on,
 //! with its DEL among the effects before the command's own. So nothing is left to be done when the command ends, and a
 //! key that a command makes again is a new one. Where the primary decides (on a replica) expired keys are hidden and
-//! stay, and commands of the primary's own stream see them. Keys no command meets are left to [`crate::expiry`].
+//! stay until a client writes to one, and commands of the primary's own stream see them. Keys no command meets are left to [`crate::expiry`].
 
 use super::{Effects, Hashed, Keys, Shard};
 use crate::engine::Inner;
 use crate::entry::EntryRef;
 use crate::hash::hash;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Removes a key whose time is up: its deletion is logged, it is counted, and its watchers are told.
 #[cold]
@@ -18,14 +19,16 @@ pub(super) fn expire(inner: &Inner, shard: &mut Shard, fx: &mut Effects, db: u32
     shard.stats.expired += 1;
     fx.push(db, &[b"DEL", k.key]);
     if inner.watchers.load(Ordering::Relaxed) != 0 {
-        shard.watched.raise(db, k.key);
+        shard.watched.changed(db, k.key, || false);
     }
 }
 
 impl Keys<'_> {
-    /// Removes the key of the selected database where it has expired.
+    /// Removes the key of the selected database where it has expired, for a command that is about to write it. That a
+    /// primary decides about expiry protects a key from being removed by those who only look: a client that may write here
+    /// writes to what it sees, which is no key.
     pub(super) fn expire_now(&mut self, k: Hashed<'_>) {
-        if !self.see_expired && !self.keep_expired && self.is_due(self.db, k) {
+        if !self.see_expired && self.is_due(self.db, k) {
             self.remove_expired(k);
         }
     }
@@ -40,9 +43,10 @@ impl Keys<'_> {
         at_ms <= self.now && !self.see_expired && !self.keep_expired
     }
 
-    /// Is there a key whose time is up?
-    pub(crate) fn is_due_key(&mut self, db: u32, key: &[u8]) -> bool {
-        self.is_due(db, Hashed { key, hash: hash(key) })
+    /// Has a key's time come since a session began to watch it?
+    pub(crate) fn expired_since(&mut self, db: u32, key: &[u8], flag: &Arc<AtomicBool>) -> bool {
+        let k = Hashed { key, hash: hash(key) };
+        self.is_due(db, k) && !self.shard(k.hash).watched.was_due(db, key, flag)
     }
 
     fn is_due(&mut self, db: u32, k: Hashed<'_>) -> bool {

@@ -14,46 +14,114 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A database and a key in it.
 type WatchedKey = (u32, Box<[u8]>);
 
-/// Which keys of a shard are watched, each with the flags of the sessions that watch it.
+/// A session's watch of a key.
+struct Watcher {
+    /// The session's: raised when something it watches has changed.
+    flag: Arc<AtomicBool>,
+    /// The key had expired already: to the session it is not there, so that its removal is no change.
+    was_due: bool,
+}
+
+/// How a key looks to those who watch it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    Absent,
+    /// There, but its time is up.
+    Due,
+    Live,
+}
+
+impl Standing {
+    pub(crate) fn of(table: &Table, key: &[u8], now: i64) -> Standing {
+        match table.get(key).map(|e| e.expire()) {
+            None => Standing::Absent,
+            Some(Some(at)) if at <= now => Standing::Due,
+            Some(_) => Standing::Live,
+        }
+    }
+}
+
+impl Watcher {
+    /// What stands under the key is replaced.
+    fn replaced(&mut self, before: Standing, after: Standing) {
+        let was_nothing = before == Standing::Absent || self.was_due;
+        match after {
+            Standing::Absent if was_nothing => self.was_due = false,
+            Standing::Due if was_nothing => self.was_due = true,
+            _ => self.flag.store(true, Ordering::Release),
+        }
+    }
+}
+
+/// Which keys of a shard are watched, and by whom.
 #[derive(Default)]
-pub(crate) struct Watched(HashMap<WatchedKey, Vec<Arc<AtomicBool>>>);
+pub(crate) struct Watched(HashMap<WatchedKey, Vec<Watcher>>);
 
 impl Watched {
-    /// Adds a session's watch; false where it watches the key already.
-    pub(crate) fn add(&mut self, db: u32, key: &[u8], flag: &Arc<AtomicBool>) -> bool {
-        let flags = self.0.entry((db, key.into())).or_default();
-        let new = !flags.iter().any(|f| Arc::ptr_eq(f, flag));
+    /// Adds a session's watch of a key, which may have expired; false where it watches the key already.
+    pub(crate) fn add(&mut self, db: u32, key: &[u8], flag: &Arc<AtomicBool>, was_due: bool) -> bool {
+        let watchers = self.0.entry((db, key.into())).or_default();
+        let new = !watchers.iter().any(|w| Arc::ptr_eq(&w.flag, flag));
         if new {
-            flags.push(flag.clone());
+            watchers.push(Watcher { flag: flag.clone(), was_due });
         }
         new
     }
 
     pub(crate) fn remove(&mut self, db: u32, key: Box<[u8]>, flag: &Arc<AtomicBool>) {
         let id = (db, key);
-        if let Some(flags) = self.0.get_mut(&id) {
-            flags.retain(|f| !Arc::ptr_eq(f, flag));
-            if flags.is_empty() {
+        if let Some(watchers) = self.0.get_mut(&id) {
+            watchers.retain(|w| !Arc::ptr_eq(&w.flag, flag));
+            if watchers.is_empty() {
                 self.0.remove(&id);
             }
         }
     }
 
-    /// Tells those who watch this key that it changed.
-    pub(crate) fn raise(&self, db: u32, key: &[u8]) {
-        if let Some(flags) = self.0.get(&(db, key.into())) {
-            raise(flags);
+    /// Had the key expired when the session began to watch it, and is it still nothing more?
+    pub(crate) fn was_due(&self, db: u32, key: &[u8], flag: &Arc<AtomicBool>) -> bool {
+        let watchers = self.0.get(&(db, key.into()));
+        watchers.is_some_and(|all| all.iter().any(|w| Arc::ptr_eq(&w.flag, flag) && w.was_due))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Tells those who watch this key that it changed; `there` says whether it is there now. That an expired key is gone
+    /// is no change to those who found it expired.
+    pub(crate) fn changed(&mut self, db: u32, key: &[u8], there: impl FnOnce() -> bool) {
+        let Some(watchers) = self.0.get_mut(&(db, key.into())) else { return };
+        let gone = watchers.iter().any(|w| w.was_due) && !there();
+        for w in watchers {
+            if !(w.was_due && gone) {
+                w.flag.store(true, Ordering::Release);
+            }
+            w.was_due = false;
         }
     }
 
-    /// Tells those who watch a key that `changed` says yes to.
-    pub(crate) fn raise_where(&self, changed: impl Fn(u32, &[u8]) -> bool) {
-        self.0.iter().filter(|((db, key), _)| changed(*db, key)).for_each(|(_, flags)| raise(flags));
+    /// Tells those who watch keys of a database that it was replaced; `before` and `after` say how a key stood and stands.
+    pub(crate) fn replaced(
+        &mut self,
+        database: u32,
+        before: impl Fn(&[u8]) -> Standing,
+        after: impl Fn(&[u8]) -> Standing,
+    ) {
+        for ((db, key), watchers) in &mut self.0 {
+            if *db == database {
+                let (before, after) = (before(key), after(key));
+                watchers.iter_mut().for_each(|w| w.replaced(before, after));
+            }
+        }
     }
-}
 
-fn raise(flags: &[Arc<AtomicBool>]) {
-    flags.iter().for_each(|f| f.store(true, Ordering::Release));
+    /// Tells those who watch this key what stands under it, where nothing stood before.
+    pub(crate) fn appeared(&mut self, db: u32, key: &[u8], after: Standing) {
+        if let Some(watchers) = self.0.get_mut(&(db, key.into())) {
+            watchers.iter_mut().for_each(|w| w.replaced(Standing::Absent, after));
+        }
+    }
 }
 
 /// A part of the keyspace behind one lock.

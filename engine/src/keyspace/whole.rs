@@ -3,8 +3,9 @@
 //! A database under a running cut is never lost to it: one that is flushed is adopted by the cut, one that is exchanged
 //! keeps its captures.
 
-use super::Keys;
+use super::{Hashed, Keys, Shard, Standing};
 use crate::entry::EntryRef;
+use crate::hash::hash;
 use crate::table::Table;
 use std::sync::atomic::Ordering;
 
@@ -26,17 +27,19 @@ impl Keys<'_> {
     pub fn flush_db(&mut self, db: u32) -> usize {
         let cut = self.inner.cut.lock().clone();
         let mut n = 0;
+        let now = self.now;
+        self.inner.own_expiries.flushed(db);
         // What a cut still needs of values that moved here goes to it one by one.
         let moved = cut.as_ref().map_or_else(Vec::new, |cut| cut.moved_to(db));
         for key in moved {
-            self.signal_in(db, &key);
-            let h = crate::hash::hash(&key);
+            let h = hash(&key);
             n += usize::from(self.shard(h).dbs[db as usize].remove_hashed(h, &key));
+            self.signal_in(db, &key);
         }
-        self.held.each(|_, shard| {
-            let there = |key: &[u8]| shard.dbs[db as usize].get(key).is_some();
-            shard.watched.raise_where(|d, key| d == db && there(key));
-            let table = std::mem::take(&mut shard.dbs[db as usize]);
+        self.held.each(|_, Shard { watched, dbs, .. }| {
+            let before = |key: &[u8]| Standing::of(&dbs[db as usize], key, now);
+            watched.replaced(db, before, |_| Standing::Absent);
+            let table = std::mem::take(&mut dbs[db as usize]);
             n += table.len();
             if table.capture().is_some()
                 && let Some(cut) = &cut
@@ -49,15 +52,31 @@ impl Keys<'_> {
         n
     }
 
+    /// Puts other tables in the place of an empty database's, and tells those who watch or wait for keys in them.
+    pub(crate) fn replace_empty(&mut self, db: u32, mut put: impl FnMut(usize, &mut Table)) {
+        let now = self.now;
+        self.held.each(|i, Shard { watched, dbs, .. }| {
+            put(i, &mut dbs[db as usize]);
+            watched.replaced(db, |_| Standing::Absent, |key| Standing::of(&dbs[db as usize], key, now));
+        });
+        if self.inner.blocked.load(Ordering::Relaxed) != 0 {
+            self.note_all_ready(db);
+        }
+    }
+
     /// Exchanges two databases and tells watchers of keys in either.
     pub fn swap_dbs(&mut self, a: u32, b: u32) {
         if let Some(cut) = &*self.inner.cut.lock() {
             cut.swapped(a, b);
         }
-        self.held.each(|_, shard| {
-            let there = |db: u32, key: &[u8]| shard.dbs[db as usize].get(key).is_some();
-            shard.watched.raise_where(|d, key| (d == a || d == b) && (there(a, key) || there(b, key)));
-            shard.dbs.swap(a as usize, b as usize);
+        let now = self.now;
+        self.inner.own_expiries.swapped(a, b);
+        self.held.each(|_, Shard { watched, dbs, .. }| {
+            let tables = &*dbs;
+            let standing = |db: u32| move |key: &[u8]| Standing::of(&tables[db as usize], key, now);
+            watched.replaced(a, standing(a), standing(b));
+            watched.replaced(b, standing(b), standing(a));
+            dbs.swap(a as usize, b as usize);
         });
         if self.inner.blocked.load(Ordering::Relaxed) != 0 {
             self.note_all_ready(a);
@@ -77,9 +96,8 @@ impl Keys<'_> {
                 due.push(e.key().to_vec());
             }
         });
-        for key in &due {
-            let k = self.hashed(key);
-            self.expire_now(k);
+        if !self.keep_expired {
+            due.iter().for_each(|key| self.remove_expired(Hashed { key, hash: hash(key) }));
         }
         next
     }

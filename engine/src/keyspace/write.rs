@@ -120,14 +120,10 @@ impl Keys<'_> {
     }
 
     /// Overwrites a string from `offset` on, growing it (with zeros in a gap) where needed and creating it where
-    /// missing; its expiry stays. The key holds a string or nothing, and the caller has bounded the new length.
+    /// missing; its expiry stays. The key holds a live string or nothing, and the caller has bounded the new length.
     pub fn splice_string(&mut self, key: &[u8], offset: usize, bytes: &[u8]) {
         let k = self.hashed(key);
         let lru = self.lru();
-        if self.keep_expired && self.peek(key).is_none() {
-            // What is hidden begins anew, as if it were not there.
-            self.set_payload(k, Payload::Str(b""), NewExpiry::Clear);
-        }
         if self.table(k.hash).splice(k.hash, key, offset, bytes, lru) {
             return;
         }
@@ -215,9 +211,6 @@ impl Keys<'_> {
     pub fn delete(&mut self, key: &[u8]) -> bool {
         let k = self.hashed(key);
         self.expire_now(k);
-        if self.keep_expired && self.peek(key).is_none() {
-            return false;
-        }
         self.table(k.hash).remove_hashed(k.hash, key)
     }
 
@@ -231,6 +224,12 @@ impl Keys<'_> {
     /// Puts an entry under `key` into database `db`, replacing what is there.
     pub fn place(&mut self, db: u32, key: &[u8], entry: Entry, expire: Option<i64>) {
         let h = hash(key);
+        if let Some(at) = expire
+            && self.replica
+            && !self.see_expired
+        {
+            self.inner.own_expiries.insert(at, db, key);
+        }
         let entry = entry.rekeyed(key, expire);
         crate::cut::placed(db, entry.as_ref());
         self.shard(h).dbs[db as usize].insert_hashed(h, entry);

@@ -144,11 +144,9 @@ impl<'a> EngineVisitor<'a> {
 
     #[inline]
     fn lru(&self, key: &Key<'_>) -> u32 {
-        match (key.freq, key.idle_secs) {
-            (Some(freq), _) => u32::from(freq),
-            (None, Some(idle)) => self.clock.wrapping_sub(idle.min(LRU_MASK.into()) as u32) & LRU_MASK,
-            (None, None) => self.clock,
-        }
+        // How often a key was used says nothing about when: nothing here counts uses, so it is as if just used.
+        let idle = key.idle_secs.unwrap_or(0).min(LRU_MASK.into()) as u32;
+        self.clock.wrapping_sub(idle) & LRU_MASK
     }
 
     /// Counts a key, or says why it was not taken.
