@@ -63,11 +63,21 @@ struct Chunk {
     data: Bytes,
 }
 
+/// What a file says in place of a stretch of the log.
+#[derive(Clone)]
+struct StandIn {
+    start: u64,
+    end: u64,
+    bytes: Bytes,
+}
+
 #[derive(Default)]
 struct Inner {
     chunks: VecDeque<Chunk>,
     tail: BytesMut,
     tail_start: u64,
+    /// In order; as long as the log is held that they are for.
+    stand_ins: VecDeque<StandIn>,
     /// The database the stream has selected, `None` where the next effect must select one.
     db: Option<u32>,
     backlog: usize,
@@ -85,6 +95,8 @@ pub struct Log {
     active: AtomicBool,
     /// Number of the present [`Epoch`]; as above.
     epoch: AtomicU64,
+    /// There were stand-ins in this epoch.
+    stood_in: AtomicBool,
     waiting: AtomicBool,
     waker: OnceLock<Waker>,
 }
@@ -102,6 +114,7 @@ impl Default for Log {
             end: AtomicU64::new(0),
             active: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
+            stood_in: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
             waker: OnceLock::new(),
         }
@@ -161,6 +174,10 @@ impl Inner {
                 break;
             }
             self.chunks.pop_front();
+        }
+        let start = self.start();
+        while self.stand_ins.front().is_some_and(|s| s.end <= start) {
+            self.stand_ins.pop_front();
         }
     }
 }
@@ -260,6 +277,8 @@ impl Log {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         i.readers.clear();
         i.chunks.clear();
+        i.stand_ins.clear();
+        self.stood_in.store(false, Ordering::Release);
         i.tail = BytesMut::new();
         i.tail_start = offset;
         i.db = None;
@@ -421,6 +440,14 @@ impl Log {
         self.finish(i);
     }
 
+    /// On a replica: the `len` bytes from offset `from` on, whole commands that are about to be appended, mean nothing to
+    /// who loads commands from a file here. There `bytes` stand in for them, perhaps none; see [`LogReader::read_loadable`].
+    pub fn stand_in(&self, from: u64, len: u64, bytes: Vec<u8>) {
+        let mut i = self.inner.lock();
+        i.stand_ins.push_back(StandIn { start: from, end: from + len, bytes: bytes.into() });
+        self.stood_in.store(true, Ordering::Release);
+    }
+
     /// The end, with the database selected there: a cut on a replica, whose stream it cannot make select again.
     pub(crate) fn position(&self) -> (u64, Option<u32>) {
         let i = self.inner.lock();
@@ -542,6 +569,43 @@ impl LogReader {
     }
 }
 
+impl LogReader {
+    /// As [`LogReader::read`], for a file to be loaded from here: with what stands in for commands we do not know
+    /// ([`Log::stand_in`]). It may be empty although the cursor has moved.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`].
+    pub fn read_loadable(&mut self, max: usize) -> Result<Bytes, LogGone> {
+        // What is there now, in whole commands: all that stands in for some of it was told before it was appended.
+        let (from, end) = (self.at, self.log.end());
+        let max = max.min(usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX));
+        if !self.log.stood_in.load(Ordering::Acquire) {
+            return self.read(max);
+        }
+        let stand_ins: Vec<StandIn> = {
+            let i = self.log.inner.lock();
+            let first = i.stand_ins.partition_point(|s| s.end <= from);
+            i.stand_ins.range(first..).take_while(|s| s.start < from + max as u64).cloned().collect()
+        };
+        let data = self.read(max)?;
+        let mut loadable = BytesMut::new();
+        let (mut at, until) = (from, from + data.len() as u64);
+        let within = |at: u64| (at.clamp(from, until) - from) as usize;
+        for s in stand_ins.iter().filter(|s| s.start < until) {
+            loadable.extend_from_slice(&data[within(at)..within(s.start)]);
+            if s.start >= from {
+                loadable.extend_from_slice(&s.bytes);
+            }
+            at = s.end;
+        }
+        if at == from {
+            return Ok(data);
+        }
+        loadable.extend_from_slice(&data[within(at)..]);
+        Ok(loadable.freeze())
+    }
+}
+
 impl Drop for LogReader {
     fn drop(&mut self) {
         let mut i = self.log.inner.lock();
@@ -569,6 +633,36 @@ mod tests {
             }
             all.extend_from_slice(&b);
         }
+    }
+
+    #[test]
+    fn a_file_gets_what_stands_in_for_commands_and_nobody_else_does() {
+        let log = Arc::new(Log::default());
+        log.activate();
+        let (mut replica, mut file) = (log.reader(0).unwrap(), log.reader(0).unwrap());
+        let mut stream = |raw: &[u8], stand_in: Option<&[u8]>| {
+            if let Some(bytes) = stand_in {
+                log.stand_in(log.end(), raw.len() as u64, bytes.to_vec());
+            }
+            log.append_stream(raw, 0);
+        };
+        stream(b"<unknown>", Some(b""));
+        assert_eq!(&file.read_loadable(usize::MAX).unwrap()[..], b"");
+        assert_eq!(file.offset(), 9, "passed over");
+        stream(b"<known>", None);
+        stream(b"<newer>", Some(b"<older>"));
+        stream(b"<newer>", Some(b"<a><b>"));
+        stream(b"<known>", None);
+        stream(b"<unknown>", Some(b""));
+        assert_eq!(&file.read_loadable(usize::MAX).unwrap()[..], b"<known><older><a><b><known>");
+        assert_eq!(file.offset(), log.end());
+        let all = b"<unknown><known><newer><newer><known><unknown>";
+        assert_eq!(&replica.read(usize::MAX).unwrap()[..], all);
+        drop((file, replica));
+        log.set_backlog_size(0);
+        log.append_raw(&[b'x'; 2 * LOG_CHUNK]);
+        log.append_raw(&[b'x'; 2 * LOG_CHUNK]);
+        assert!(log.inner.lock().stand_ins.is_empty(), "they go with what they are for");
     }
 
     #[test]

@@ -302,7 +302,7 @@ impl Engine {
             stats.failed.fetch_add(1, Ordering::Relaxed);
             cx.out.raw().truncate(start);
             cx.out.error(&e.0);
-            if !s.from_primary && s.exec_errors.len() < MAX_EXEC_ERRORS {
+            if s.exec_errors.len() < MAX_EXEC_ERRORS {
                 s.exec_errors.push(e);
             }
         }

@@ -156,6 +156,8 @@ pub(crate) struct Stats {
     pub(crate) sync_partial_ok: Counter,
     pub(crate) sync_partial_err: Counter,
     pub(crate) error_replies: Counter,
+    /// Errors in reply to a primary, or to a file, which had none from them.
+    pub(crate) unexpected_error_replies: Counter,
     /// Snapshots and rewrites begun: what a server that forks counts as forks.
     pub(crate) background_jobs: Counter,
     pub(crate) reads_processed: Counter,
@@ -240,6 +242,7 @@ impl Stats {
             &self.sync_partial_ok,
             &self.sync_partial_err,
             &self.error_replies,
+            &self.unexpected_error_replies,
             &self.reads_processed,
             &self.writes_processed,
         ] {

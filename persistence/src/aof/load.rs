@@ -404,7 +404,10 @@ impl One<'_> {
                         offset,
                     });
                 }
-                Outcome::Done | Outcome::External | Outcome::Blocked => return Ok(()),
+                Outcome::Done | Outcome::External | Outcome::Blocked => {
+                    self.load.refused += session.exec_errors.drain(..).len() as u64;
+                    return Ok(());
+                }
                 Outcome::Refused if row.command.name == "select" => {
                     return Err(AofError::Database { file: self.part.shown(), offset });
                 }

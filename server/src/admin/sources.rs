@@ -117,6 +117,7 @@ impl Server {
                 read_offset: (shared.read_offset.load(Relaxed) as i64).max(end as i64),
                 down_since: seconds(down),
                 failures: shared.failures(now),
+                unapplied: self.repl.unapplied.load(Relaxed),
             }
         });
         let replicas = crate::repl::primary::views(self)

@@ -3,7 +3,7 @@
 use super::rewrite::collect_history;
 use super::writer::{Writer, start_threads};
 use super::{Mode, configured_place, flush, place};
-use crate::config::Config;
+use crate::config::{Config, PropagationError};
 use crate::state::{Server, gate};
 use sluice_engine::Engine;
 use sluice_persistence::aof::manifest::remove_leftovers;
@@ -88,6 +88,10 @@ fn load_into(
         .map_err(|e| e.to_string())?;
     if let Some(loaded) = &loaded {
         server.persist.loading_keys.store(loaded.base_keys, Ordering::Relaxed);
+        server.stats.unexpected_error_replies.add(loaded.refused);
+        if loaded.refused > 0 && config.propagation_error_behavior == PropagationError::Panic {
+            return Err("This server panicked sending an error to its AOF-loading-client".into());
+        }
     }
     crate::persist::clean_now(server);
     Ok(loaded)

@@ -184,13 +184,19 @@ impl Writer {
                     continue;
                 }
                 // The log's pieces end between commands, and so do the offsets of cuts.
-                self.pending = match self.reader.read(until.map_or(usize::MAX, |n| n as usize)) {
+                let at = self.reader.offset();
+                self.pending = match self.reader.read_loadable(until.map_or(usize::MAX, |n| n as usize)) {
                     Ok(bytes) => bytes,
                     // Only under `move_log`, which ends this writer.
                     Err(_) => return Ok(()),
                 };
                 if self.pending.is_empty() {
-                    return Ok(());
+                    if self.reader.offset() == at {
+                        return Ok(());
+                    }
+                    // Nothing but commands of a primary that mean nothing here.
+                    aof.written.fetch_max(self.reader.offset(), Ordering::AcqRel);
+                    continue;
                 }
                 let pause = aof.flush_sleep.load(Ordering::Relaxed);
                 if pause > 0 {

@@ -277,8 +277,7 @@ directives! {
     replica_lazy_flush: bool = false, "replica-lazy-flush slave-lazy-flush", Any, LIVE, Moot(FREES_LAZILY);
     replica_ignore_maxmemory: bool = true,
         "replica-ignore-maxmemory slave-ignore-maxmemory", Any, LIVE, Full;
-    replica_ignore_disk_write_errors: bool = false, "replica-ignore-disk-write-errors", Any, LIVE,
-        Later("a replica goes on whatever its disk says");
+    replica_ignore_disk_write_errors: bool = false, "replica-ignore-disk-write-errors", Any, LIVE, Full;
     replica_priority: u64 = 100, "replica-priority slave-priority", Range(0, INT), LIVE, Full;
     replica_announced: bool = true, "replica-announced", Any, LIVE, Full;
     replica_announce_ip: String = String::new(), "replica-announce-ip slave-announce-ip", Any, LIVE, Full;
@@ -296,8 +295,7 @@ directives! {
     min_replicas_to_write: u64 = 0, "min-replicas-to-write min-slaves-to-write", Range(0, INT), LIVE, Full;
     min_replicas_max_lag: u64 = 10, "min-replicas-max-lag min-slaves-max-lag", Range(0, INT), LIVE, Full;
     propagation_error_behavior: PropagationError = PropagationError::Ignore,
-        "propagation-error-behavior", Any, LIVE,
-        Later("an error in the primary's stream is logged and the replica goes on");
+        "propagation-error-behavior", Any, LIVE, Full;
 
     // Sluice's own.
     // Which transport a full sync takes; `auto` follows repl-diskless-sync.

@@ -28,7 +28,8 @@ pub(crate) use file::{LoadError, Loaded, Loader};
 use sluice_engine::words;
 pub(crate) use sluice_engine::words::{quote, split as split_words};
 pub(crate) use values::{
-    DisklessLoad, Fsync, Guarded, LogLevel, ReplCompression, ReplTransport, Supervised, os_reason,
+    DisklessLoad, Fsync, Guarded, LogLevel, PropagationError, ReplCompression, ReplTransport, Supervised,
+    os_reason,
 };
 
 /// Whether the value of the directive with this name, in any case, is not to be shown in logs.

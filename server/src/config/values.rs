@@ -313,8 +313,8 @@ choices! {
     TlsAuth { No = "no", Yes = "yes", Optional = "optional" }
     /// How a cluster node is announced.
     Endpoint { Ip = "ip", Hostname = "hostname", Unknown = "unknown-endpoint" }
-    /// What a replica does about an error in its primary's stream.
-    PropagationError { Ignore = "ignore", Panic = "panic", PanicOnReplicas = "panic-on-replicas" }
+    /// What a replica does about an error in its primary's stream. `resync` is our own.
+    PropagationError { Ignore = "ignore", Panic = "panic", PanicOnReplicas = "panic-on-replicas", Resync = "resync" }
 }
 
 #[cfg(test)]

@@ -1,36 +1,27 @@
 //! One connection to the primary: its bytes in, its actions carried out, its stream applied.
 //!
 //! The protocol is [`ReplicaLink`]'s; here bytes are moved and actions carried out. The thread owns the socket, with a
-//! short read time-out so that it notices time and orders. What a full sync brings is loaded by [`super::receive`].
-//!
-//! The stream is believed command by command, each an array of bulk strings: anything else says that the two sides do not
-//! mean the same offset by the same byte. Then the link ends, and with it the claim to a place in the primary's history.
+//! short read time-out so that it notices time and orders. What a full sync brings is loaded by [`super::receive`], the
+//! stream is applied by [`super::apply`].
 
+use super::apply::{Block, Complaints};
 use super::link::{CONNECTED, HANDSHAKE, LinkShared, READ_WAIT, SYNC};
 use super::prefetch::{Ahead, Prefetch};
 use super::role::{Turn, link_gate};
 use crate::client::registry::Client;
 use crate::config::os_reason;
 use crate::state::Server;
-use sluice_engine::entry::MAX_STRING_LEN;
-use sluice_engine::log::encode_command;
-use sluice_engine::resp::{ParseState, Parsed, resume};
-use sluice_engine::{Engine, Outcome, Request, Session};
+use sluice_engine::resp::ParseState;
+use sluice_engine::{Engine, Session};
 use sluice_transport::replica::{Action, Level, LinkConfig, PayloadKind, ReplicaLink};
 use sluice_transport::replid::ReplId;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// Bytes read from the socket at once.
 pub(super) const READ_BYTES: usize = 256 << 10;
-/// Unparsed stream bytes: one command at most, so this bounds a single command of the primary. The longest string and more.
-const MAX_INBOX: usize = 8 << 30;
-/// Bytes of a bad command that the log shows.
-const SHOWN_BYTES: usize = 64;
-
 /// Why a connection to the primary ended.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -97,7 +88,13 @@ pub(super) struct Attempt<'a> {
     /// Log bytes not yet applied.
     pub(super) inbox: Vec<u8>,
     /// How far the command at its front, which is not complete yet, was read.
-    request: ParseState,
+    pub(super) request: ParseState,
+    /// What is applied becomes our log.
+    pub(super) relays: bool,
+    pub(super) block: Block,
+    pub(super) complaints: Complaints,
+    /// When it was last said that the disk fails.
+    pub(super) disk_said: Option<u64>,
     pub(super) session: Session,
     /// The engine the stream applies to: the live one, or the one being filled beside it.
     pub(super) target: Engine,
@@ -151,6 +148,10 @@ impl<'a> Attempt<'a> {
             start: 0,
             inbox: Vec::new(),
             request: ParseState::default(),
+            relays: false,
+            block: Block::default(),
+            complaints: Complaints::default(),
+            disk_said: None,
             session: primary_session(&server.engine),
             target: server.engine.clone(),
             replid: None,
@@ -336,139 +337,6 @@ impl<'a> Attempt<'a> {
             }
         }
         Ok(())
-    }
-
-    // ---- the stream ----
-
-    /// Applies complete commands of the stream.
-    fn apply(&mut self) -> Result<(), Ended> {
-        let turn = self.turn()?;
-        let result = self.run_commands(true);
-        if matches!(result, Err(Ended::Content(_))) {
-            // Where it went wrong is not known, only that it did: our data is a prefix of no history.
-            self.server.repl.state.lock().full_sync_began();
-        }
-        drop(turn);
-        result?;
-        let shared = self.shared;
-        crate::aof::wait_on_link(self.server, &|| shared.stopped());
-        self.link.applied(self.applied);
-        Ok(())
-    }
-
-    /// Applies complete commands of a framed payload's log.
-    pub(super) fn apply_logged(&mut self) -> Result<(), Ended> {
-        self.run_commands(false)
-    }
-
-    /// Runs the complete commands in the inbox and takes them out. With `relay`, which takes a turn, the bytes become our
-    /// log. Who wants the role changed waits for the command under way.
-    fn run_commands(&mut self, relay: bool) -> Result<(), Ended> {
-        let inbox = std::mem::take(&mut self.inbox);
-        let mut at = 0;
-        let (mut reply, mut rewritten) = (Vec::new(), Vec::new());
-        self.session.now_ms = sluice_engine::now_ms();
-        let broken = |why: &str| Err(Ended::Content(format!("The primary's stream is broken: {why}")));
-        let result = loop {
-            if self.shared.stopped() {
-                break Err(Ended::superseded());
-            }
-            let rest = &inbox[at..];
-            let (args, used, canonical) = match resume(rest, MAX_STRING_LEN, true, &mut self.request) {
-                Parsed::Command { args, used, canonical } => (args, used, canonical),
-                Parsed::Incomplete(needed) if rest.len().max(needed) > MAX_INBOX => {
-                    break broken(&format!("a command over {MAX_INBOX} bytes"));
-                }
-                Parsed::Incomplete(_) => break Ok(()),
-                Parsed::Quoted { .. } => break broken("an inline command"),
-                Parsed::Invalid(why) => break broken(&why),
-            };
-            at += used;
-            if args.is_empty() && rest[0] != b'*' {
-                // An empty line keeps the link alive and is no part of the stream.
-                continue;
-            }
-            let mut raw = &rest[..used];
-            if !canonical {
-                // Served, as Redis serves it, but our log and files are for stricter readers. Offsets must stay the primary's.
-                rewritten.clear();
-                encode_command(&mut rewritten, &args);
-                if args.is_empty() || raw[0] != b'*' || rewritten.len() != used {
-                    let shown = raw[..used.min(SHOWN_BYTES)].escape_ascii();
-                    break broken(&format!("it holds what is no command of a log: {shown}"));
-                }
-                raw = &rewritten;
-            }
-            reply.clear();
-            if let Err(ended) = self.run_command(&args, relay.then_some(raw), &mut reply) {
-                break Err(ended);
-            }
-            if relay {
-                self.applied += used as u64;
-            }
-        };
-        self.inbox = inbox;
-        self.inbox.drain(..at);
-        result
-    }
-
-    fn run_command(&mut self, args: &[&[u8]], raw: Option<&[u8]>, reply: &mut Vec<u8>) -> Result<(), Ended> {
-        let engine = self.target.clone();
-        let relay = |session: &mut Session| {
-            if let Some(raw) = raw {
-                engine.relay_unknown(session, raw);
-            }
-        };
-        let Some(row) = engine.lookup(args[0]) else {
-            if args[0].eq_ignore_ascii_case(b"replconf") {
-                relay(&mut self.session);
-                self.replconf(args);
-                return Ok(());
-            }
-            relay(&mut self.session);
-            let name = String::from_utf8_lossy(args[0]).into_owned();
-            crate::log!(
-                Warning,
-                "== CRITICAL == This replica does not know the command '{name}' its primary sent; the data now differs"
-            );
-            return Ok(());
-        };
-        loop {
-            let outcome =
-                engine.call(&mut self.session, row, Request { args, raw }, reply, &mut |_, _, cx| {
-                    cx.out.ok();
-                });
-            match outcome {
-                Outcome::Done | Outcome::Blocked => return Ok(()),
-                Outcome::Stalled if self.shared.stopped() => return Err(Ended::superseded()),
-                Outcome::Stalled => std::thread::sleep(Duration::from_millis(1)),
-                Outcome::External => {
-                    relay(&mut self.session);
-                    if args[0].eq_ignore_ascii_case(b"replconf") {
-                        self.replconf(args);
-                    }
-                    return Ok(());
-                }
-                Outcome::Refused => {
-                    let text = String::from_utf8_lossy(reply).trim_end().to_owned();
-                    let name = String::from_utf8_lossy(args[0]).into_owned();
-                    crate::log!(
-                        Warning,
-                        "== CRITICAL == This replica is sending an error to its master: '{text}' after processing the command '{name}'"
-                    );
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    fn replconf(&mut self, args: &[&[u8]]) {
-        if args.get(1).is_some_and(|a| a.eq_ignore_ascii_case(b"getack")) {
-            // The acknowledgement covers what came before this command.
-            let now = self.server.clock();
-            self.link.applied(self.server.engine.log().end());
-            self.link.getack(now);
-        }
     }
 }
 

@@ -3,15 +3,17 @@
 //! - [`primary`]: the replicas attached to this server and the delay window; [`attached`]: what the connection of each
 //!   does, up to the steady stream; [`full_sync`]: the threads that serve full syncs;
 //! - [`link`]: the thread that keeps a connection to our primary; [`attempt`]: one such connection; [`receive`]: loading
-//!   the full sync that comes over it;
+//!   the full sync that comes over it; [`apply`]: its stream; [`dialect`]: what newer primaries say in it;
 //! - [`role`]: which of the two this server is, and the changes between them; [`failover`]: changing roles with a replica;
 //! - [`pace`]: slowing both down, for tests.
 //!
 //! The protocol's logic is in the transport crate; here are its drivers.
 
+mod apply;
 mod attached;
 mod attempt;
 pub(crate) mod commands;
+mod dialect;
 pub(crate) mod failover;
 mod full_sync;
 pub(crate) mod link;
@@ -50,6 +52,8 @@ pub(crate) struct Replication {
     pub(crate) last_sync: Mutex<Option<SyncSummary>>,
     /// Replicas that were given up because they lagged beyond their limit, and the like.
     pub(crate) dropped: AtomicU64,
+    /// Commands of a primary that could not be applied.
+    pub(crate) unapplied: AtomicU64,
     /// `repl-sync-max-bandwidth`.
     pub(crate) sync_budget: Arc<Budget>,
     /// Full syncs may begin (not while shutting down).
@@ -83,6 +87,7 @@ impl Replication {
             link: Mutex::new(None),
             last_sync: Mutex::new(None),
             dropped: AtomicU64::new(0),
+            unapplied: AtomicU64::new(0),
             sync_budget: Budget::new(0),
             open: AtomicBool::new(true),
             failover: Mutex::default(),

@@ -53,6 +53,8 @@ pub(crate) struct PrimaryLink {
     pub(crate) down_since: Option<u64>,
     /// Full syncs in a row whose content could not be used, and the seconds to the next where that is put off.
     pub(crate) failures: (u32, u64),
+    /// Commands of the primary that could not be applied here, since the start.
+    pub(crate) unapplied: u64,
 }
 
 /// Role, replicas and backlog.
@@ -105,6 +107,7 @@ pub(super) fn section(s: &Sources<'_>, t: &mut Text) {
             t.field("master_sync_perc", format!("{share:.2}"));
             t.field("master_sync_last_io_seconds_ago", transfer.idle);
         }
+        t.field("slave_unapplied_commands", link.unapplied);
         t.field("master_sync_failures", link.failures.0);
         t.field("master_sync_retry_in_seconds", link.failures.1);
         if !link.up {

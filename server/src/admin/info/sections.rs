@@ -109,7 +109,7 @@ pub(super) fn stats(s: &Sources<'_>, t: &mut Text) {
     t.field("tracking_total_keys", 0);
     t.field("tracking_total_items", 0);
     t.field("tracking_total_prefixes", 0);
-    t.field("unexpected_error_replies", 0);
+    t.field("unexpected_error_replies", c.unexpected_error_replies.get());
     t.field("total_error_replies", c.error_replies.get());
     t.field("dump_payload_sanitizations", 0);
     t.field("total_reads_processed", c.reads_processed.get());
