@@ -640,7 +640,7 @@ mod tests {
         let log = Arc::new(Log::default());
         log.activate();
         let (mut replica, mut file) = (log.reader(0).unwrap(), log.reader(0).unwrap());
-        let mut stream = |raw: &[u8], stand_in: Option<&[u8]>| {
+        let stream = |raw: &[u8], stand_in: Option<&[u8]>| {
             if let Some(bytes) = stand_in {
                 log.stand_in(log.end(), raw.len() as u64, bytes.to_vec());
             }
