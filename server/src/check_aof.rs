@@ -238,7 +238,7 @@ impl Run<'_> {
 }
 
 fn is_rdb(file: &dyn FileReader) -> bool {
-    file.len() >= 8 && file.bytes().starts_with(b"REDIS")
+    file.len() >= 8 && sluice_persistence::rdb::is_rdb(file.bytes())
 }
 
 /// A manifest has a line that begins with `file`. An AOF's lines are looked at only as far as one is long.

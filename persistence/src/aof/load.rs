@@ -28,8 +28,6 @@ const PREFETCH: usize = 1 << 20;
 const BATCH: usize = 32;
 /// Bytes of them: they were announced to the storage, and should be in a cache still.
 const BATCH_BYTES: usize = PREFETCH / 4;
-/// What an RDB begins with.
-const RDB_MAGIC: &[u8] = b"REDIS";
 
 /// Where an append-only file is.
 #[derive(Debug, Clone)]
@@ -252,7 +250,7 @@ impl One<'_> {
         let file = self.storage.open(&path).map_err(io("Fatal error: can't open the append log file"))?;
         file.prefetch(0..file.len().min(PREFETCH as u64)).map_err(io("reading"))?;
         let mut from = 0;
-        if file.bytes().starts_with(RDB_MAGIC) {
+        if crate::rdb::is_rdb(file.bytes()) {
             from = self.preamble(note)?;
             progress(*self.done + from);
         }

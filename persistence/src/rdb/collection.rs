@@ -235,6 +235,9 @@ impl<S: Source> RdbDecoder<S> {
     /// Names a type this server does not hold, and the key.
     fn refuse(&self, kind: u8) -> Result<(), RdbError> {
         let what = match kind {
+            // One number, two dialects.
+            value_type::VALKEY_HASH_2 if self.is_valkey() => "a hash with fields that expire, of Valkey 9",
+            22.. if self.is_valkey() => "a value of a type that is Valkey's alone",
             value_type::HASH_METADATA_PRE_GA..=value_type::HASH_LISTPACK_EX => {
                 "a hash with fields that expire"
             }

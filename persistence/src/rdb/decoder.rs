@@ -8,7 +8,9 @@
 
 use super::RdbError;
 use super::collection::Collection;
-use super::format::{MAGIC, VERSION_CHECKSUM, VERSION_NEWEST, opcode, value_type};
+use super::format::{
+    MAGIC, MAGIC_VALKEY, VERSION_CHECKSUM, VERSION_NEWEST, VERSION_VALKEY, opcode, value_type,
+};
 use super::input::{Input, StringValue, Text};
 use super::opaque::OPAQUE_MAX;
 use super::source::Source;
@@ -71,16 +73,20 @@ pub const HEADER_LEN: usize = 9;
 /// The version an RDB stream states in its first bytes, if it is one that this server reads.
 pub fn version_of(head: &[u8; HEADER_LEN]) -> Result<u32, RdbError> {
     let corrupt = |reason: &'static str| RdbError::Corrupt { offset: 0, reason: reason.into() };
-    let (magic, digits) = head.split_at(MAGIC.len());
-    if magic != MAGIC {
+    let (digits, known, dialect) = if head.starts_with(MAGIC) {
+        (&head[MAGIC.len()..], 1..=VERSION_NEWEST, "")
+    } else if head.starts_with(MAGIC_VALKEY) {
+        (&head[MAGIC_VALKEY.len()..], VERSION_VALKEY, "Valkey's ")
+    } else {
         return Err(corrupt("this is not an RDB: it does not begin with REDIS"));
-    }
+    };
     let version = std::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
     let version = version.and_then(|digits| digits.parse().ok()).filter(|version| *version > 0);
-    let version = version.ok_or_else(|| corrupt("the version is not a number"))?;
-    if version > VERSION_NEWEST {
-        let what = format!("RDB version {version}; this server reads 1 to {VERSION_NEWEST}");
-        return Err(RdbError::Unsupported { offset: 5, what });
+    let version: u32 = version.ok_or_else(|| corrupt("the version is not a number"))?;
+    if !known.contains(&version) {
+        let (from, to) = (known.start(), known.end());
+        let what = format!("{dialect}RDB version {version}; this server reads {from} to {to}");
+        return Err(RdbError::Unsupported { offset: (HEADER_LEN - digits.len()) as u64, what });
     }
     Ok(version)
 }
@@ -236,6 +242,9 @@ impl<S: Source> RdbDecoder<S> {
                         self.input.length()?;
                     }
                 }
+                opcode::VALKEY_SLOT_IMPORT if self.is_valkey() => {
+                    return self.unsupported("a cluster's slots on their way to another node (Valkey)");
+                }
                 opcode::AUX => {
                     self.scratch.clear();
                     let name = self.input.text(&mut self.scratch)?;
@@ -261,6 +270,11 @@ impl<S: Source> RdbDecoder<S> {
                 }
             }
         }
+    }
+
+    /// Is this Valkey's dialect?
+    pub(super) fn is_valkey(&self) -> bool {
+        VERSION_VALKEY.contains(&self.version)
     }
 
     fn unsupported<T>(&self, what: impl Into<String>) -> Result<T, RdbError> {
@@ -308,7 +322,8 @@ impl<S: Source> RdbDecoder<S> {
 
     /// Reads one value without a key: a byte of type, then the value, all of it at hand. The visitor is told of a key
     /// without a name.
-    pub(super) fn object(&mut self, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
+    pub(super) fn object(&mut self, version: u32, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
+        self.version = version;
         let kind = self.input.byte()?;
         if kind == value_type::STRING {
             return self.string(&Text::Scratch(0..0), visitor);

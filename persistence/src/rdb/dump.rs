@@ -11,7 +11,7 @@ use super::RdbError;
 use super::checksum::Checksum;
 use super::decoder::RdbDecoder;
 use super::encoder::RdbEncoder;
-use super::format::{VERSION_NEWEST, VERSION_WRITTEN};
+use super::format::{VERSION_NEWEST, VERSION_VALKEY, VERSION_WRITTEN};
 use super::values::{self, TWICE};
 use super::visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal};
 use sluice_engine::config::Limits;
@@ -99,7 +99,8 @@ impl Restored {
 pub fn restore(payload: &[u8], limits: &Limits, checked: bool) -> Result<Restored, RestoreError> {
     let Some((body, footer)) = payload.split_last_chunk::<FOOTER>() else { return Err(RestoreError::Footer) };
     let (version, stored) = footer.split_at(2);
-    if u32::from(u16::from_le_bytes([version[0], version[1]])) > VERSION_NEWEST {
+    let number = u32::from(u16::from_le_bytes([version[0], version[1]]));
+    if number > VERSION_NEWEST && !VERSION_VALKEY.contains(&number) {
         return Err(RestoreError::Footer);
     }
     if checked {
@@ -110,7 +111,7 @@ pub fn restore(payload: &[u8], limits: &Limits, checked: bool) -> Result<Restore
         }
     }
     let mut single = Single::new(limits);
-    RdbDecoder::with_checksum(body, false).object(&mut single)?;
+    RdbDecoder::with_checksum(body, false).object(number, &mut single)?;
     single.found.ok_or(RestoreError::Empty)
 }
 

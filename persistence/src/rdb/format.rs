@@ -6,11 +6,18 @@ pub const MAGIC: &[u8; 5] = b"REDIS";
 pub const VERSION_WRITTEN: u32 = 10;
 /// The newest version read: the one of Redis 7.4.
 pub const VERSION_NEWEST: u32 = 12;
+/// The first bytes of an RDB in Valkey's own dialect; three decimal digits of version follow. It is told from Redis' by its version
+/// alone behind that, also in the footer of a single value.
+pub const MAGIC_VALKEY: &[u8; 6] = b"VALKEY";
+/// Versions of Valkey's dialect that are read: the one of Valkey 9. Types up to [`value_type::STREAM_LISTPACKS_3`] mean the same in both.
+pub const VERSION_VALKEY: std::ops::RangeInclusive<u32> = 80..=80;
 /// The first version that ends in a checksum.
 pub const VERSION_CHECKSUM: u32 = 5;
 
 /// Bytes that say what follows.
 pub mod opcode {
+    /// A cluster's slots on their way to another node, in Valkey's dialect (Valkey 9).
+    pub const VALKEY_SLOT_IMPORT: u8 = 243;
     /// Numbers of keys of a cluster's slot: a hint, as [`RESIZEDB`] (Redis 7.4).
     pub const SLOT_INFO: u8 = 244;
     /// A function library (Redis 7.0).
@@ -81,6 +88,8 @@ pub mod value_type {
     pub const SET_LISTPACK: u8 = 20;
     /// A stream with the fields of Redis 7.2.
     pub const STREAM_LISTPACKS_3: u8 = 21;
+    /// A hash whose fields expire, in Valkey's dialect (Valkey 9).
+    pub const VALKEY_HASH_2: u8 = 22;
     /// A hash whose fields expire, of a release candidate of Redis 7.4.
     pub const HASH_METADATA_PRE_GA: u8 = 22;
     /// The same, small.

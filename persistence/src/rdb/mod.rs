@@ -41,6 +41,11 @@ pub mod zipmap;
 pub use crew::{Crew, with_crew};
 pub(crate) use crew::{with_workers, workers_here};
 pub use decoder::{HEADER_LEN, RdbDecoder, Step, version_of};
+
+/// Do these bytes begin like an RDB, of Redis or in Valkey's dialect?
+pub fn is_rdb(bytes: &[u8]) -> bool {
+    bytes.starts_with(format::MAGIC) || bytes.starts_with(format::MAGIC_VALKEY)
+}
 pub use dump::{PayloadFooter, RestoreError, Restored, dump, restore};
 pub use encoder::{Access, EncoderOptions, RdbEncoder, ReplicationPlace};
 pub use error::{Damage, RdbError};
