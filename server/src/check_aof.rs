@@ -103,11 +103,11 @@ impl Run<'_> {
     fn multi_part(&mut self, path: &Path) -> Result<(), String> {
         say!(self, "Start checking Multi Part AOF");
         // Whoever repairs files that a server writes takes from under it what it is about to add to.
-        let folder = sluice_persistence::storage::folder_of(path);
+        let lock = path.with_extension("lock");
         let changes = self.job.fix || self.job.until.is_some();
-        let _lock = match changes.then(|| self.storage.lock_dir(folder)) {
+        let _lock = match changes.then(|| self.storage.lock(&lock)) {
             Some(Err(e)) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                return Err(format!("The folder {} is in use by a server, aborting...", folder.display()));
+                return Err(format!("{} is in use by a server, aborting...", path.display()));
             }
             lock => lock,
         };

@@ -191,7 +191,8 @@ fn switched_on_and_off_it_holds_what_there_is() {
         .expect("folder")
         .map(|e| e.expect("entry").file_name().into_string().expect("name"))
         .collect();
-    assert_eq!(names.len(), 3, "base, log, manifest: {names:?}");
+    assert!(names.iter().any(|name| name == "appendonly.aof.lock"), "{names:?}");
+    assert_eq!(names.len(), 4, "base, log, manifest, and what locks them: {names:?}");
 }
 
 #[test]
@@ -418,7 +419,7 @@ fn after_a_sync_that_failed_nothing_is_called_durable_before_it_is_written_anew(
 }
 
 #[test]
-fn a_folder_is_of_one_server_until_that_has_ended_or_let_go_of_it() {
+fn an_append_only_file_is_of_one_server_until_that_has_ended_or_let_go_of_it() {
     let first = Server::sluice(ON);
     first.say("SET a 1");
     let (status, log) = Start::new(Program::Sluice, ON).dir(first.dir()).refused();
@@ -429,6 +430,11 @@ fn a_folder_is_of_one_server_until_that_has_ended_or_let_go_of_it() {
     repair.args(["check-aof", "--fix"]).arg(folder(&first).join("appendonly.aof.manifest"));
     let repaired = repair.output().expect("it runs");
     assert!(String::from_utf8_lossy(&repaired.stdout).contains("is in use by a server"), "{repaired:?}");
+    // Another name in the same folder is another file.
+    let other = Start::new(Program::Sluice, &format!("{ON} --appendfilename other.aof --save ''"));
+    let other = other.dir(first.dir()).up();
+    assert_eq!(other.say("DBSIZE"), Reply::Int(0));
+    other.kill();
     // Neither does one that is running get it.
     let second = Start::new(Program::Sluice, "--save ''").dir(first.dir()).up();
     assert!(second.client().ask("CONFIG SET appendonly yes").text().contains("Unable to turn on AOF"));

@@ -40,6 +40,14 @@ pub struct AofPlace {
     pub filename: String,
 }
 
+impl AofPlace {
+    /// What stands for all the files of this name, where they are to be one process' alone: see
+    /// [`Storage::lock`](crate::storage::Storage::lock).
+    pub fn lock_path(&self) -> PathBuf {
+        self.dir.join(format!("{}.lock", self.filename))
+    }
+}
+
 /// How to load.
 #[derive(Debug, Clone, Copy)]
 pub struct AofOptions {

@@ -5,7 +5,7 @@
 //! reaches the rate. The rate can change while somebody waits. [`Paced`] applies a budget to the writes of a
 //! [`Storage`]; reading, renaming and syncing are free.
 
-use super::{DirLock, FileReader, FileWriter, Storage};
+use super::{FileReader, FileWriter, Lock, Storage};
 use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
@@ -168,8 +168,8 @@ impl<S: Storage> Storage for Paced<S> {
         self.inner.len(path)
     }
 
-    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
-        self.inner.lock_dir(dir)
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        self.inner.lock(path)
     }
 }
 

@@ -7,7 +7,7 @@
 
 #![allow(unsafe_code)]
 
-use super::{DirLock, FileReader, FileWriter, Storage};
+use super::{FileReader, FileWriter, Lock, Storage};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::ops::Range;
@@ -106,10 +106,10 @@ impl Storage for Disk {
         Ok(fs::metadata(path)?.len())
     }
 
-    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
-        let held = File::open(dir)?;
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        let held = OpenOptions::new().append(true).create(true).open(path)?;
         match held.try_lock() {
-            Ok(()) => Ok(DirLock { _held: Some(held) }),
+            Ok(()) => Ok(Lock { _held: Some(held) }),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(e)) => Err(e),
         }

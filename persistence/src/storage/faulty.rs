@@ -5,7 +5,7 @@
 //! else: of unsynced bytes a random prefix survives, of names not yet synced with their folder a random
 //! number of the oldest changes. Random means drawn from the seed: the same schedule breaks the same way.
 
-use super::{DirLock, FileReader, FileWriter, Storage, folder_of};
+use super::{FileReader, FileWriter, Lock, Storage, folder_of};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -319,8 +319,8 @@ impl<S: Storage> Storage for Faulty<S> {
         self.inner.len(path)
     }
 
-    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
-        self.inner.lock_dir(dir)
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        self.inner.lock(path)
     }
 }
 

@@ -57,13 +57,14 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
     /// Size of a file in bytes.
     fn len(&self, path: &Path) -> io::Result<u64>;
-    /// Takes a folder for this process alone, until the lock is dropped or the process has ended, in whatever way. A storage
-    /// that no other process sees has nothing to do.
+    /// Takes a name for this process alone, until the lock is dropped or the process has ended, in whatever way. A file of that
+    /// name is made, stays empty, and stays: it stands for what is locked. A storage that no other process sees has
+    /// nothing to do.
     ///
     /// # Errors
-    /// `WouldBlock` where another process has it; others where the folder cannot be locked.
-    fn lock_dir(&self, _dir: &Path) -> io::Result<DirLock> {
-        Ok(DirLock::default())
+    /// `WouldBlock` where another process has it; others where there can be no lock.
+    fn lock(&self, _path: &Path) -> io::Result<Lock> {
+        Ok(Lock::default())
     }
     /// Whether there is a file of that name.
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -75,9 +76,9 @@ pub trait Storage: Send + Sync + fmt::Debug {
     }
 }
 
-/// A folder that is this process' alone while this lives: see [`Storage::lock_dir`].
+/// A name that is this process' alone while this lives: see [`Storage::lock`].
 #[derive(Debug, Default)]
-pub struct DirLock {
+pub struct Lock {
     /// Open, and thereby locked.
     _held: Option<std::fs::File>,
 }
@@ -166,7 +167,7 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
     fn len(&self, path: &Path) -> io::Result<u64> {
         (**self).len(path)
     }
-    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
-        (**self).lock_dir(dir)
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        (**self).lock(path)
     }
 }

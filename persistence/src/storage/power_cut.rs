@@ -6,7 +6,7 @@
 //! others that touch a file meanwhile wait for the end. Nothing can be acknowledged after the cut on
 //! the strength of a file. Made for tests; it is nowhere in the way of a server that does not ask for it.
 
-use super::{DirLock, Faults, Faulty, FileReader, FileWriter, Storage};
+use super::{Faults, Faulty, FileReader, FileWriter, Lock, Storage};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -115,7 +115,7 @@ impl<S: Storage + Clone + 'static> Storage for PowerCut<S> {
         self.alive(self.inner.len(path))
     }
 
-    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
-        self.inner.lock_dir(dir)
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        self.inner.lock(path)
     }
 }

@@ -5,7 +5,7 @@
 //! is already reserved, so rates hold over any number of threads. Nothing is cached: a write returns
 //! when the modelled disk has it, which is how a disk with no dirty pages to spare behaves.
 
-use super::{DirLock, FileReader, FileWriter, Storage};
+use super::{FileReader, FileWriter, Lock, Storage};
 use std::io;
 use std::ops::Range;
 use std::os::fd::RawFd;
@@ -137,8 +137,8 @@ impl<S: Storage> Storage for Throttled<S> {
         self.metadata_operation().len(path)
     }
 
-    fn lock_dir(&self, dir: &Path) -> io::Result<DirLock> {
-        self.inner.lock_dir(dir)
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        self.inner.lock(path)
     }
 }
 

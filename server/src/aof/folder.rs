@@ -1,52 +1,55 @@
-//! One server to a folder of append-only files: two that write the same files leave neither's data.
+//! One server to an append-only file: two that write the same files leave neither's data.
 //!
-//! The folder is locked from before its manifest is read until the append-only file is switched off. The kernel lets go of the
-//! lock when the process has ended, however it does, so nothing has to be cleaned up after a kill; a server that is
-//! still shutting down has the folder until it is gone.
+//! What is locked is the name (`appendfilename`) in its folder, as servers with other names may share one: by an empty file beside the
+//! manifest, from before that is read until the append-only file is switched off. The kernel lets go of the lock when the
+//! process has ended, however it does, so nothing has to be cleaned up after a kill; a server that is still shutting
+//! down has it until it is gone.
 
 use crate::state::Server;
 use parking_lot::Mutex;
 use sluice_persistence::aof::AofPlace;
-use sluice_persistence::storage::DirLock;
+use sluice_persistence::storage::Lock;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-/// The folder this server has for itself, if it has one.
+/// The files this server has for itself, if it has some.
 #[derive(Default)]
-pub(super) struct Folder(Mutex<Option<(PathBuf, DirLock)>>);
+pub(super) struct Folder(Mutex<Option<(PathBuf, Lock)>>);
 
 impl Folder {
-    /// Takes the folder, in place of the one before; false where it is ours already.
+    /// Takes the files of this place, instead of those before; false where they are ours already.
     ///
     /// # Errors
-    /// Another server has it.
+    /// Another server has them.
     pub(super) fn take(&self, server: &Server, place: &AofPlace) -> Result<bool, String> {
+        let path = place.lock_path();
         let mut held = self.0.lock();
-        if held.as_ref().is_some_and(|(dir, _)| *dir == place.dir) {
+        if held.as_ref().is_some_and(|(ours, _)| *ours == path) {
             return Ok(false);
         }
         // First: another name may be of the same folder.
         *held = None;
-        match server.storage.lock_dir(&place.dir) {
-            Ok(lock) => *held = Some((place.dir.clone(), lock)),
+        match server.storage.lock(&path) {
+            Ok(lock) => *held = Some((path, lock)),
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
                 return Err(format!(
-                    "The append-only folder {} is in use by another server; one that is shutting down has it until it has \
-                     ended",
+                    "The append-only file {} in {} is in use by another server; one that is shutting down has it until \
+                     it has ended",
+                    place.filename,
                     place.dir.display()
                 ));
             }
             // A file system without locks.
             Err(e) => crate::log!(
                 Warning,
-                "Can't lock the append-only folder {}: {e}. See to it that no other server uses it.",
-                place.dir.display()
+                "Can't lock {}: {e}. See to it that no other server uses that append-only file.",
+                path.display()
             ),
         }
         Ok(true)
     }
 
-    /// Others may have it.
+    /// Others may have them.
     pub(super) fn release(&self) {
         *self.0.lock() = None;
     }
