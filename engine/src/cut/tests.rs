@@ -1,5 +1,6 @@
 //! What a cut leaves behind.
 
+use super::writers::huge_of;
 use super::*;
 use crate::Engine;
 
