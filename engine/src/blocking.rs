@@ -354,6 +354,7 @@ impl Engine {
         }
         let (held, effects) = cx.into_parts();
         self.commit(effects, None);
+        self.announce(effects);
         for (waiter, reply) in served {
             waiter.deliver(reply);
         }

@@ -9,6 +9,7 @@ use crate::config::Limits;
 use crate::cut::{Cut, CutBusy, CutShared, QueueLevel};
 use crate::expiry::own::{Expiries, OwnExpiries};
 use crate::hash::{hash, shard_bits};
+use crate::keyspace::events::Listening;
 use crate::keyspace::{Ctx, Effects, Held, Keys, Shard, ShardStats};
 use crate::log::{Log, LogReader};
 use crate::resp::Reply;
@@ -71,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) blocked: AtomicUsize,
     pub(crate) role: RoleCell,
     pub(crate) own_expiries: OwnExpiries,
+    pub(crate) listening: Listening,
     pub(crate) changes: AtomicU64,
     /// The shard the active expiry begins at: where it ran out of time.
     pub(crate) expire_shard: AtomicUsize,
@@ -183,6 +185,7 @@ impl Engine {
                 blocked: AtomicUsize::new(0),
                 role: RoleCell::default(),
                 own_expiries: OwnExpiries::default(),
+                listening: Listening::default(),
                 changes: AtomicU64::new(0),
                 expire_shard: AtomicUsize::new(0),
                 commands,
@@ -597,6 +600,7 @@ impl Engine {
             self.inner.changes.fetch_add(fx.dirty, Ordering::Relaxed);
         }
         if let Some(wish) = fx.wish.take() {
+            self.announce(fx);
             s.blocked = Some(self.enqueue(&mut held, wish, db, resp3, req.args));
             return Outcome::Blocked;
         }
@@ -647,6 +651,7 @@ impl Engine {
     /// Lets go of the shards; commands that waited for what changed are served before.
     #[inline]
     pub(crate) fn unlock(&self, held: Held<'_>, fx: &mut Effects) {
+        self.announce(fx);
         if !fx.ready.is_empty() {
             self.serve_ready(held, std::mem::take(&mut fx.ready));
         }

@@ -8,7 +8,8 @@
 pub(crate) mod own;
 
 use crate::engine::{Engine, now_ms};
-use crate::keyspace::Shard;
+use crate::keyspace::events::expired;
+use crate::keyspace::{Effects, Shard};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -87,18 +88,15 @@ impl Engine {
             shard.expire_cursor = next_db;
             return true;
         }
-        let log = self.inner.log.is_active().then_some(&self.inner.log);
-        let (watched, mut buf) = (&mut shard.watched, Vec::new());
-        let (next, seen, n) = shard.dbs[db].expire_segment(position, now_ms(), EXPIRE_STEP, |key| {
-            if log.is_some() {
-                crate::log::encode_command(&mut buf, &[b"DEL", key]);
-            }
-            watched.changed(db as u32, key, || false);
+        let mut fx = Effects { enabled: self.inner.log.is_active(), ..Effects::default() };
+        let Shard { dbs, stats, watched, .. } = &mut *shard;
+        let (next, seen, n) = dbs[db].expire_segment(position, now_ms(), EXPIRE_STEP, |key| {
+            expired(&self.inner, stats, watched, &mut fx, db as u32, key);
         });
-        if let (Some(log), false) = (log, buf.is_empty()) {
-            log.append(db as u32, &buf);
+        if !fx.buf.is_empty() {
+            self.inner.log.append(db as u32, &fx.buf);
         }
-        shard.stats.expired += n as u64;
+        self.announce(&mut fx);
         shard.expire_cursor = if next == 0 { next_db } else { (db, next) };
         round.seen += seen;
         round.removed += n;

@@ -3,12 +3,14 @@
 //! A [`Ctx`] exists while a command runs. `cx.keys` gives access to values; going through its methods keeps the
 //! promises that every write makes: expired keys are gone (and their DEL is in the log before the command's effect),
 //! a running cut gets pre-images, watchers learn of changes. `cx.out` is the reply. By default a command that
-//! changed something (`cx.changed(key)`) is logged as it came; `cx.propagate` logs something deterministic instead.
+//! changed something (`cx.changed(key, event)`) is logged as it came; `cx.propagate` logs something deterministic instead.
 //!
-//! The parts: the locks in `shard`, what will be logged in `effects`; the methods of [`Keys`] by what they are for, in
+//! The parts: the locks in `shard`, what will be logged in `effects`, what changes are called in
+//! [`events`]; the methods of [`Keys`] by what they are for, in
 //! `read`, `write`, `whole` (databases as a whole) and `expired` (keys whose time is up).
 
 mod effects;
+pub mod events;
 mod expired;
 mod read;
 mod shard;
@@ -16,6 +18,7 @@ mod whole;
 mod write;
 
 pub use effects::Effects;
+pub use events::Event;
 pub(crate) use shard::{Held, Standing};
 pub use shard::{Shard, ShardStats};
 
@@ -25,7 +28,6 @@ use crate::hash::hash;
 use crate::resp::Reply;
 use crate::table::Table;
 use smallvec::SmallVec;
-use std::sync::atomic::Ordering;
 
 /// Items of a collection, or keys, in one command of the log that was not sent as one.
 pub(crate) const ITEMS_PER_EFFECT: usize = 1024;
@@ -116,28 +118,6 @@ impl<'a> Ctx<'a> {
 }
 
 impl Ctx<'_> {
-    /// Counts a change of `key`: the command will be logged, and watchers of the key learn of it.
-    #[inline]
-    pub fn changed(&mut self, key: &[u8]) {
-        self.keys.changed(key);
-    }
-
-    /// Counts changes of `n` elements of `key`, perhaps of none.
-    pub(crate) fn changed_elements(&mut self, key: &[u8], n: usize) {
-        if n > 0 {
-            self.changed(key);
-            self.add_dirty(n as u64 - 1);
-        }
-    }
-
-    /// Counts the removal of `n` elements of `key`, perhaps of none: the key goes with its last one.
-    pub(crate) fn removed_elements(&mut self, key: &[u8], n: usize) {
-        if n > 0 {
-            self.keys.remove_if_empty(key);
-        }
-        self.changed_elements(key, n);
-    }
-
     /// Logs this command, in the selected database, in place of the one that came. Several calls make a
     /// transaction.
     pub fn propagate(&mut self, args: &[&[u8]]) {
@@ -182,16 +162,6 @@ impl Ctx<'_> {
     pub fn propagate_nothing(&mut self) {
         self.keys.fx.replaced = true;
     }
-
-    /// Changes counted so far by this command.
-    pub fn dirty(&self) -> u64 {
-        self.keys.fx.dirty
-    }
-
-    /// Counts `n` changes without a key (FLUSHALL).
-    pub fn add_dirty(&mut self, n: u64) {
-        self.keys.fx.dirty += n;
-    }
 }
 
 impl Keys<'_> {
@@ -225,31 +195,6 @@ impl Keys<'_> {
     /// Number of databases.
     pub fn databases(&self) -> u32 {
         self.inner.databases
-    }
-
-    /// Counts a change of `key` and tells its watchers.
-    #[inline]
-    pub fn changed(&mut self, key: &[u8]) {
-        self.fx.dirty += 1;
-        self.signal(key);
-    }
-
-    /// Tells watchers of a key in the selected database.
-    pub fn signal(&mut self, key: &[u8]) {
-        self.signal_in(self.db, key);
-    }
-
-    /// Tells watchers of a key in a database, and notes whether commands wait for it.
-    pub fn signal_in(&mut self, db: u32, key: &[u8]) {
-        if self.inner.blocked.load(Ordering::Relaxed) != 0 {
-            self.note_ready(db, key);
-        }
-        if self.inner.watchers.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let h = hash(key);
-        let Shard { watched, dbs, .. } = self.shard(h);
-        watched.changed(db, key, || dbs[db as usize].get_hashed(h, key).is_some());
     }
 
     /// May a read change a key beside (PFCOUNT keeps its estimate)? Not where that would add a pre-image to a cut whose

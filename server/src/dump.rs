@@ -6,7 +6,7 @@
 
 use crate::config::Config;
 use sluice_engine::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
-use sluice_engine::keyspace::Ctx;
+use sluice_engine::keyspace::{Ctx, Event};
 use sluice_engine::num::parse_i64;
 use sluice_engine::value::ValueView;
 use sluice_persistence::rdb::{RestoreError, dump as encode, restore as decode};
@@ -128,7 +128,7 @@ fn restore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     };
     if at.is_some_and(|at| cx.keys.is_past(at)) {
         if replaced {
-            cx.changed(key);
+            cx.changed(key, Event::Del);
             cx.propagate(&[b"DEL", key]);
         }
         cx.out.ok();
@@ -139,7 +139,7 @@ fn restore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     entry.as_mut().set_lru((access & LRU_MASK) as u32);
     let db = cx.keys.db;
     cx.keys.place(db, key, entry, at);
-    cx.changed(key);
+    cx.changed(key, Event::Restore);
     if let Some(at) = at.filter(|_| !options.absolute) {
         // What is logged must mean the same whenever it is read.
         let at = at.to_string();

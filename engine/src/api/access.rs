@@ -118,6 +118,7 @@ impl Engine {
         if fx.dirty > 0 {
             self.inner.changes.fetch_add(fx.dirty, Ordering::Relaxed);
         }
+        self.announce(fx);
         drop(held);
     }
 }

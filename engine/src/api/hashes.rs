@@ -2,6 +2,7 @@
 
 use super::{Access, Db, Error, Result};
 use crate::encoding::LpValue;
+use crate::keyspace::Event;
 use crate::value::Hash;
 
 /// # Hashes
@@ -47,7 +48,7 @@ impl Db<'_> {
             let limits = cx.keys.limits().hash();
             let hash = cx.keys.write_or_create::<Hash>(key)?;
             let new = fields.iter().filter(|(f, v)| hash.set(f.as_ref(), v.as_ref(), limits)).count();
-            cx.changed(key);
+            cx.changed(key, Event::HSet);
             let each = fields.iter().flat_map(|(f, v)| [f.as_ref(), v.as_ref()]);
             cx.propagate_items(&[b"HSET", key], each, 2);
             Ok(new)
@@ -83,8 +84,7 @@ impl Db<'_> {
             let Some(hash) = cx.keys.write::<Hash>(key)? else { return Ok(0) };
             let removed = fields.iter().filter(|f| hash.remove(f.as_ref())).count();
             if removed > 0 {
-                cx.keys.remove_if_empty(key);
-                cx.changed(key);
+                cx.removed_elements(key, removed, Event::HDel);
                 cx.propagate_items(&[b"HDEL", key], fields.iter().map(AsRef::as_ref), 1);
             }
             Ok(removed)
@@ -104,7 +104,7 @@ impl Db<'_> {
             let sum_text = digits.format(sum).as_bytes();
             let limits = cx.keys.limits().hash();
             cx.keys.write_or_create::<Hash>(key)?.set(field, sum_text, limits);
-            cx.changed(key);
+            cx.changed(key, Event::HIncrBy);
             cx.propagate(&[b"HSET", key, field, sum_text]);
             Ok(sum)
         })

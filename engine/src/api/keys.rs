@@ -3,6 +3,7 @@
 use super::{Access, Db, Error, Result};
 use crate::engine::now_ms;
 use crate::entry::EntryRef;
+use crate::keyspace::Event;
 use crate::value::Type;
 use std::time::Duration;
 
@@ -49,8 +50,7 @@ impl Db<'_> {
         self.run(&keys, Access::Write, |cx| {
             let mut gone: Vec<&[u8]> = Vec::new();
             for key in &keys {
-                if cx.keys.delete(key) {
-                    cx.changed(key);
+                if cx.delete(key) {
                     gone.push(key);
                 }
             }
@@ -87,13 +87,13 @@ impl Db<'_> {
                 return false;
             }
             if cx.keys.is_past(at_ms) {
-                cx.keys.delete(key);
+                cx.delete(key);
                 cx.propagate(&[b"DEL", key]);
             } else {
                 cx.keys.set_expiry(key, Some(at_ms));
+                cx.changed(key, Event::Expire);
                 cx.propagate(&[b"PEXPIREAT", key, itoa::Buffer::new().format(at_ms).as_bytes()]);
             }
-            cx.changed(key);
             true
         })
     }
@@ -105,7 +105,7 @@ impl Db<'_> {
             let had = cx.keys.live(key) && cx.keys.expiry(key).flatten().is_some();
             if had {
                 cx.keys.set_expiry(key, None);
-                cx.changed(key);
+                cx.changed(key, Event::Persist);
                 cx.propagate(&[b"PERSIST", key]);
             }
             had
@@ -139,8 +139,8 @@ impl Db<'_> {
             let (db, expire) = (cx.keys.db, cx.keys.expiry(from).flatten());
             let entry = cx.keys.take(from).ok_or(Error::NoSuchKey)?;
             cx.keys.place(db, to, entry, expire);
-            cx.changed(from);
-            cx.keys.signal(to);
+            cx.changed(from, Event::RenameFrom);
+            cx.keys.touched(db, to, Event::RenameTo);
             cx.propagate(&[b"RENAME", from, to]);
             Ok(())
         })

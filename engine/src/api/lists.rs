@@ -1,6 +1,7 @@
 //! Typed operations on lists.
 
 use super::{Access, Db, Error, Result, ranks};
+use crate::keyspace::Event;
 use crate::value::List;
 use crate::value::list::NodeLimit;
 
@@ -47,7 +48,8 @@ impl Db<'_> {
             }
             let len = list.len();
             let name: &[u8] = if matches!(end, End::Left) { b"LPUSH" } else { b"RPUSH" };
-            cx.changed(key);
+            let event = if matches!(end, End::Left) { Event::LPush } else { Event::RPush };
+            cx.changed(key, event);
             cx.propagate_items(&[name, key], values.iter().map(AsRef::as_ref), 1);
             Ok(len)
         })
@@ -56,12 +58,11 @@ impl Db<'_> {
     fn pop(&self, key: &[u8], end: End) -> Result<Option<Vec<u8>>> {
         self.run(&[key], Access::Write, |cx| {
             let Some(list) = cx.keys.write::<List>(key)? else { return Ok(None) };
-            let (value, name): (_, &[u8]) = match end {
-                End::Left => (list.pop_front(), b"LPOP"),
-                End::Right => (list.pop_back(), b"RPOP"),
+            let (value, name, event): (_, &[u8], _) = match end {
+                End::Left => (list.pop_front(), b"LPOP", Event::LPop),
+                End::Right => (list.pop_back(), b"RPOP", Event::RPop),
             };
-            cx.keys.remove_if_empty(key);
-            cx.changed(key);
+            cx.removed_elements(key, 1, event);
             cx.propagate(&[name, key]);
             Ok(value)
         })
@@ -119,7 +120,7 @@ impl Db<'_> {
             if let Some(list) = cx.keys.write::<List>(key)? {
                 list.set(at.start, value, limit);
             }
-            cx.changed(key);
+            cx.changed(key, Event::LSet);
             cx.propagate(&[b"LSET", key, itoa::Buffer::new().format(index).as_bytes(), value]);
             Ok(())
         })
@@ -133,8 +134,7 @@ impl Db<'_> {
             let Some(list) = cx.keys.write::<List>(key)? else { return Ok(0) };
             let removed = list.remove(count, value);
             if removed > 0 {
-                cx.keys.remove_if_empty(key);
-                cx.changed(key);
+                cx.removed_elements(key, removed, Event::LRem);
                 cx.propagate(&[b"LREM", key, itoa::Buffer::new().format(count).as_bytes(), value]);
             }
             Ok(removed)

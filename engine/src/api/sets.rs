@@ -1,6 +1,7 @@
 //! Typed operations on sets.
 
 use super::{Access, Db, Result};
+use crate::keyspace::Event;
 use crate::value::Set;
 
 /// # Sets
@@ -33,7 +34,7 @@ impl Db<'_> {
             let set = cx.keys.write_or_create::<Set>(key)?;
             let new = members.iter().filter(|m| set.add(m.as_ref(), limit)).count();
             if new > 0 {
-                cx.changed(key);
+                cx.changed(key, Event::SAdd);
                 cx.propagate_items(&[b"SADD", key], members.iter().map(AsRef::as_ref), 1);
             }
             Ok(new)
@@ -47,8 +48,7 @@ impl Db<'_> {
             let Some(set) = cx.keys.write::<Set>(key)? else { return Ok(0) };
             let removed = members.iter().filter(|m| set.remove(m.as_ref())).count();
             if removed > 0 {
-                cx.keys.remove_if_empty(key);
-                cx.changed(key);
+                cx.removed_elements(key, removed, Event::SRem);
                 cx.propagate_items(&[b"SREM", key], members.iter().map(AsRef::as_ref), 1);
             }
             Ok(removed)
@@ -62,8 +62,7 @@ impl Db<'_> {
             let Some(set) = cx.keys.write::<Set>(key)? else { return Ok(None) };
             let Some(member) = set.random().map(|m| m.to_vec()) else { return Ok(None) };
             set.remove(&member);
-            cx.keys.remove_if_empty(key);
-            cx.changed(key);
+            cx.removed_elements(key, 1, Event::SPop);
             cx.propagate(&[b"SREM", key, &member]);
             Ok(Some(member))
         })

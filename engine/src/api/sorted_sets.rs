@@ -1,6 +1,7 @@
 //! Typed operations on sorted sets.
 
 use super::{Access, Db, Error, Result, ranks};
+use crate::keyspace::Event;
 use crate::value::ZSet;
 use std::ops::RangeInclusive;
 
@@ -46,7 +47,7 @@ impl Db<'_> {
             let limits = cx.keys.limits().zset();
             let zset = cx.keys.write_or_create::<ZSet>(key)?;
             let new = members.iter().filter(|(s, m)| zset.insert(m.as_ref(), *s, limits).is_none()).count();
-            cx.changed(key);
+            cx.changed(key, Event::ZAdd);
             let scores: Vec<Vec<u8>> = members.iter().map(|(s, _)| score_text(*s)).collect();
             let each = members.iter().zip(&scores).flat_map(|((_, m), s)| [s.as_slice(), m.as_ref()]);
             cx.propagate_items(&[b"ZADD", key], each, 2);
@@ -65,7 +66,7 @@ impl Db<'_> {
             }
             let limits = cx.keys.limits().zset();
             cx.keys.write_or_create::<ZSet>(key)?.insert(member, sum, limits);
-            cx.changed(key);
+            cx.changed(key, Event::ZIncr);
             cx.propagate(&[b"ZADD", key, &score_text(sum), member]);
             Ok(sum)
         })
@@ -78,8 +79,7 @@ impl Db<'_> {
             let Some(zset) = cx.keys.write::<ZSet>(key)? else { return Ok(0) };
             let removed = members.iter().filter(|m| zset.remove(m.as_ref())).count();
             if removed > 0 {
-                cx.keys.remove_if_empty(key);
-                cx.changed(key);
+                cx.removed_elements(key, removed, Event::ZRem);
                 cx.propagate_items(&[b"ZREM", key], members.iter().map(AsRef::as_ref), 1);
             }
             Ok(removed)

@@ -3,7 +3,7 @@
 use super::{Access, Db, Error, Result};
 use crate::command::CmdError;
 use crate::entry::MAX_STRING_LEN;
-use crate::keyspace::{Keys, NewExpiry, StrRef};
+use crate::keyspace::{Event, Keys, NewExpiry, StrRef};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -122,26 +122,28 @@ impl Db<'_> {
             let mut digits = itoa::Buffer::new();
             match (options.expiry.at(cx.keys.now), options.expiry) {
                 (Some(at), _) if cx.keys.is_past(at) => {
-                    if cx.keys.delete(key) {
-                        cx.changed(key);
+                    if cx.delete(key) {
                         cx.propagate(&[b"DEL", key]);
                     }
                     return Ok(true);
                 }
                 (Some(at), _) => {
                     cx.keys.set_string(key, value, NewExpiry::At(at));
+                    cx.changed(key, Event::Set);
+                    cx.keys.notify(cx.keys.db, key, Event::Expire);
                     cx.propagate(&[b"SET", key, value, b"PXAT", digits.format(at).as_bytes()]);
                 }
                 (None, Expiry::Keep) => {
                     cx.keys.set_string(key, value, NewExpiry::Keep);
+                    cx.changed(key, Event::Set);
                     cx.propagate(&[b"SET", key, value, b"KEEPTTL"]);
                 }
                 _ => {
                     cx.keys.set_string(key, value, NewExpiry::Clear);
+                    cx.changed(key, Event::Set);
                     cx.propagate(&[b"SET", key, value]);
                 }
             }
-            cx.changed(key);
             Ok(true)
         })
     }
@@ -155,7 +157,7 @@ impl Db<'_> {
             }
             for (key, value) in pairs {
                 cx.keys.set_string(key.as_ref(), value.as_ref(), NewExpiry::Clear);
-                cx.changed(key.as_ref());
+                cx.changed(key.as_ref(), Event::Set);
             }
             if !pairs.is_empty() {
                 let each = pairs.iter().flat_map(|(k, v)| [k.as_ref(), v.as_ref()]);
@@ -170,8 +172,7 @@ impl Db<'_> {
         let key = key.as_ref();
         self.run(&[key], Access::Write, |cx| {
             let Some(value) = cx.keys.string_to_change(key)?.map(text) else { return Ok(None) };
-            cx.keys.delete(key);
-            cx.changed(key);
+            cx.delete(key);
             cx.propagate(&[b"DEL", key]);
             Ok(Some(value))
         })
@@ -185,7 +186,7 @@ impl Db<'_> {
             let len = old.saturating_add(more.len());
             check_length(&cx.keys, len)?;
             cx.keys.splice_string(key, old, more);
-            cx.changed(key);
+            cx.changed(key, Event::Append);
             cx.propagate(&[b"APPEND", key, more]);
             Ok(len)
         })
@@ -204,7 +205,7 @@ impl Db<'_> {
         self.run(&[key], Access::Write, |cx| {
             let sum = cx.keys.update_int(key, |old| old.checked_add(by).ok_or(OVERFLOW));
             let sum = sum.map_err(|e| if e == OVERFLOW { Error::Overflow } else { e.into() })?;
-            cx.changed(key);
+            cx.changed(key, Event::IncrBy);
             cx.propagate(&[b"INCRBY", key, itoa::Buffer::new().format(by).as_bytes()]);
             Ok(sum)
         })

@@ -2,7 +2,7 @@
 
 use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
 use crate::entry::MAX_STRING_LEN;
-use crate::keyspace::{Ctx, int_arg};
+use crate::keyspace::{Ctx, Event, int_arg};
 use std::sync::atomic::Ordering;
 
 /// A bit's byte and its mask in it.
@@ -42,7 +42,7 @@ fn setbit(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     // The string grows to the bit even where the bit stays 0.
     if old.is_none() || was_on != on {
         cx.keys.splice_string(a[1], at, &[if on { byte | mask } else { byte & !mask }]);
-        cx.changed(a[1]);
+        cx.changed(a[1], Event::SetBit);
     }
     cx.out.int(i64::from(was_on));
     Ok(())

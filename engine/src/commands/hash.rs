@@ -7,7 +7,7 @@ use super::random::{self, Source};
 use super::scan::scan;
 use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
 use crate::encoding::LpValue;
-use crate::keyspace::{Ctx, int_arg};
+use crate::keyspace::{Ctx, Event, int_arg};
 use crate::num::long_double::LongDouble;
 use crate::resp::Reply;
 use crate::value::Hash;
@@ -24,8 +24,7 @@ fn set_pairs(cx: &mut Ctx<'_>, a: &[&[u8]], name: &str) -> Result<usize, CmdErro
     let pairs = a[2..].chunks_exact(2);
     let set = pairs.len();
     let new = pairs.filter(|pair| hash.set(pair[0], pair[1], limits)).count();
-    cx.changed(a[1]);
-    cx.add_dirty(set as u64 - 1);
+    cx.changed_elements(a[1], set, Event::HSet);
     Ok(new)
 }
 
@@ -46,15 +45,15 @@ fn hsetnx(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         cx.out.int(0);
         return Ok(());
     }
-    set(cx, a[1], a[2], a[3])?;
+    set(cx, a[1], a[2], a[3], Event::HSet)?;
     cx.out.int(1);
     Ok(())
 }
 
-fn set(cx: &mut Ctx<'_>, key: &[u8], field: &[u8], value: &[u8]) -> CmdResult {
+fn set(cx: &mut Ctx<'_>, key: &[u8], field: &[u8], value: &[u8], event: Event) -> CmdResult {
     let limits = cx.keys.limits().hash();
     cx.keys.write_or_create::<Hash>(key)?.set(field, value, limits);
-    cx.changed(key);
+    cx.changed(key, event);
     Ok(())
 }
 
@@ -63,7 +62,7 @@ fn hdel(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         Some(hash) => a[2..].iter().filter(|field| hash.remove(field)).count(),
         None => 0,
     };
-    cx.removed_elements(a[1], removed);
+    cx.removed_elements(a[1], removed, Event::HDel);
     cx.out.int(removed as i64);
     Ok(())
 }
@@ -75,7 +74,7 @@ fn hincrby(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         None => 0,
     };
     let new = old.checked_add(by).ok_or(CmdError::text("ERR increment or decrement would overflow"))?;
-    set(cx, a[1], a[2], itoa::Buffer::new().format(new).as_bytes())?;
+    set(cx, a[1], a[2], itoa::Buffer::new().format(new).as_bytes(), Event::HIncrBy)?;
     cx.out.int(new);
     Ok(())
 }
@@ -93,7 +92,7 @@ fn hincrbyfloat(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let sum = old.checked_add(by).ok_or(CmdError::text("ERR increment would produce NaN or Infinity"))?;
     let mut text = Vec::with_capacity(32);
     sum.write(&mut text);
-    set(cx, a[1], a[2], &text)?;
+    set(cx, a[1], a[2], &text, Event::HIncrByFloat)?;
     cx.propagate(&[b"HSET", a[1], a[2], &text]);
     cx.out.bulk(&text);
     Ok(())

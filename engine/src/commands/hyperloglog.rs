@@ -5,7 +5,7 @@
 //! nobody's write, and the log stays the primary's. A command that is refused changes nothing.
 
 use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
-use crate::keyspace::{Ctx, NewExpiry, StrRef};
+use crate::keyspace::{Ctx, Event, NewExpiry, StrRef};
 use crate::resp::Reply;
 use crate::session::Session;
 use crate::value::hyperloglog::{CARDINALITY_AT, Draft, Encoding, HyperLogLog, Malformed, Registers, place};
@@ -62,7 +62,7 @@ pub(crate) fn add<'e>(
     if let Some(mut draft) = draft {
         draft.forget_estimate();
         store(cx, key, exists, &draft);
-        cx.changed(key);
+        cx.changed(key, Event::PfAdd);
         // Redis counts every register.
         cx.add_dirty(risen.saturating_sub(1));
     }
@@ -80,7 +80,10 @@ pub(crate) fn count_one(cx: &mut Ctx<'_>, key: &[u8]) -> Result<(u64, bool), Cmd
     let keep = cx.keys.may_change_beside(key);
     if keep {
         cx.keys.splice_string(key, CARDINALITY_AT, &estimate.to_le_bytes());
-        cx.changed(key);
+        // As in Redis that has no name: to who reads the key nothing has changed.
+        let db = cx.keys.db;
+        cx.keys.signal(db, key);
+        cx.add_dirty(1);
     }
     Ok((estimate, keep))
 }
@@ -121,7 +124,7 @@ pub(crate) fn merge(cx: &mut Ctx<'_>, keys: &[&[u8]]) -> CmdResult {
     }
     draft.forget_estimate();
     store(cx, keys[0], exists, &draft);
-    cx.changed(keys[0]);
+    cx.changed(keys[0], Event::PfAdd);
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use super::string::bad_expire;
 use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
 use crate::entry::{EntryRef, Payload};
 use crate::glob::glob_match;
-use crate::keyspace::{Ctx, int_arg, syntax};
+use crate::keyspace::{Ctx, Event, int_arg, syntax};
 use crate::resp::Reply;
 use crate::value::{Type, Value};
 use smallvec::SmallVec;
@@ -24,10 +24,7 @@ const SHARED_INTEGERS: i64 = 10_000;
 fn del(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let mut n = 0;
     for key in &a[1..] {
-        if cx.keys.delete(key) {
-            cx.changed(key);
-            n += 1;
-        }
+        n += i64::from(cx.delete(key));
     }
     cx.out.int(n);
     Ok(())
@@ -110,13 +107,13 @@ fn expire_generic(cx: &mut Ctx<'_>, a: &[&[u8]], name: &str, base: i64, factor: 
         return Ok(());
     }
     if cx.keys.is_past(at) {
-        cx.keys.delete(key);
+        cx.delete(key);
         cx.propagate(&[b"DEL", key]);
     } else {
         cx.keys.set_expiry(key, Some(at));
+        cx.changed(key, Event::Expire);
         if name == "pexpireat" {
             // Absolute already: logged as it came.
-            cx.changed(key);
             cx.out.int(1);
             return Ok(());
         }
@@ -126,7 +123,6 @@ fn expire_generic(cx: &mut Ctx<'_>, a: &[&[u8]], name: &str, base: i64, factor: 
         args.extend_from_slice(&a[3..]);
         cx.propagate(&args);
     }
-    cx.changed(key);
     cx.out.int(1);
     Ok(())
 }
@@ -184,7 +180,7 @@ fn persist(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let had = cx.keys.live(a[1]) && cx.keys.expiry(a[1]).flatten().is_some();
     if had {
         cx.keys.set_expiry(a[1], None);
-        cx.changed(a[1]);
+        cx.changed(a[1], Event::Persist);
     }
     cx.out.int(had.into());
     Ok(())
@@ -208,8 +204,8 @@ fn rename_generic(cx: &mut Ctx<'_>, a: &[&[u8]], only_new: bool) -> Result<bool,
     let db = cx.keys.db;
     let entry = cx.keys.take(from).ok_or(CmdError::NO_KEY)?;
     cx.keys.place(db, to, entry, expire);
-    cx.changed(from);
-    cx.keys.signal(to);
+    cx.changed(from, Event::RenameFrom);
+    cx.keys.touched(db, to, Event::RenameTo);
     Ok(true)
 }
 
@@ -282,7 +278,7 @@ fn copy(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let entry = cx.keys.copy(from).ok_or(CmdError::NO_KEY)?;
     cx.keys.place(db, to, entry, expire);
     cx.add_dirty(1);
-    cx.keys.signal_in(db, to);
+    cx.keys.touched(db, to, Event::CopyTo);
     cx.out.int(1);
     Ok(())
 }
@@ -300,8 +296,8 @@ fn move_key(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let expire = cx.keys.expiry(key).flatten();
     let entry = cx.keys.take(key).ok_or(CmdError::NO_KEY)?;
     cx.keys.place(db, key, entry, expire);
-    cx.changed(key);
-    cx.keys.signal_in(db, key);
+    cx.changed(key, Event::MoveFrom);
+    cx.keys.touched(db, key, Event::MoveTo);
     cx.out.int(1);
     Ok(())
 }

@@ -4,7 +4,7 @@
 
 use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
 use crate::encoding::LpValue;
-use crate::keyspace::{Ctx, Keys, int_arg};
+use crate::keyspace::{Ctx, Event, Keys, int_arg};
 use crate::resp::Reply;
 use crate::value::list::NodeLimit;
 use crate::value::{List, Type};
@@ -26,6 +26,16 @@ impl End {
         } else {
             Err(CmdError::SYNTAX)
         }
+    }
+
+    /// What a push there is called.
+    fn pushed(self) -> Event {
+        if self == End::Left { Event::LPush } else { Event::RPush }
+    }
+
+    /// What a pop there is called.
+    fn popped(self) -> Event {
+        if self == End::Left { Event::LPop } else { Event::RPop }
     }
 
     fn peek(self, list: &List) -> Option<LpValue<'_>> {
@@ -94,8 +104,7 @@ fn push(cx: &mut Ctx<'_>, a: &[&[u8]], end: End, create: bool) -> CmdResult {
         end.push(list, text, limit);
     }
     cx.out.int(list.len() as i64);
-    cx.changed(a[1]);
-    cx.add_dirty(a.len() as u64 - 3);
+    cx.changed_elements(a[1], a.len() - 2, end.pushed());
     Ok(())
 }
 
@@ -167,7 +176,7 @@ fn pop(cx: &mut Ctx<'_>, a: &[&[u8]], end: End, name: &str) -> CmdResult {
             1
         }
     };
-    cx.removed_elements(a[1], removed);
+    cx.removed_elements(a[1], removed, end.popped());
     Ok(())
 }
 
@@ -216,7 +225,7 @@ fn lset(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     if let Some(list) = cx.keys.write::<List>(a[1])? {
         list.set(at, a[3], limit);
     }
-    cx.changed(a[1]);
+    cx.changed(a[1], Event::LSet);
     cx.out.ok();
     Ok(())
 }
@@ -242,7 +251,7 @@ fn linsert(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         list.insert(pivot + after, a[4], limit);
         cx.out.int(list.len() as i64);
     }
-    cx.changed(a[1]);
+    cx.changed(a[1], Event::LInsert);
     Ok(())
 }
 
@@ -255,7 +264,7 @@ fn lrem(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     }
     let removed = cx.keys.write::<List>(a[1])?.map_or(0, |list| list.remove(count, a[3]));
     cx.out.int(removed as i64);
-    cx.removed_elements(a[1], removed);
+    cx.removed_elements(a[1], removed, Event::LRem);
     Ok(())
 }
 
@@ -268,12 +277,13 @@ fn ltrim(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let (start, count) = range_of(start, stop, len);
     if count == len {
         // Nothing goes, but watchers of the key are told, as Redis does.
-        cx.keys.signal(a[1]);
+        let db = cx.keys.db;
+        cx.keys.touched(db, a[1], Event::LTrim);
     } else {
         if let Some(list) = cx.keys.write::<List>(a[1])? {
             list.trim(start, count);
         }
-        cx.removed_elements(a[1], len - count);
+        cx.removed_elements(a[1], len - count, Event::LTrim);
     }
     cx.out.ok();
     Ok(())
@@ -294,9 +304,9 @@ pub(super) fn move_element(cx: &mut Ctx<'_>, from: &[u8], to: &[u8], take: End, 
     };
     give.push(cx.keys.write_or_create::<List>(to)?, &text, limit);
     cx.out.bulk(&text);
-    cx.keys.remove_if_empty(from);
-    cx.changed(from);
-    cx.keys.signal(to);
+    let db = cx.keys.db;
+    cx.keys.touched(db, to, give.pushed());
+    cx.removed_elements(from, 1, take.popped());
     Ok(())
 }
 
@@ -395,7 +405,7 @@ impl MultiPop {
         cx.out.array(2);
         cx.out.bulk(key);
         let removed = pop_many(&mut cx.out, list, self.end, self.count);
-        cx.removed_elements(key, removed);
+        cx.removed_elements(key, removed, self.end.popped());
         let name: &[u8] = if self.end == End::Left { b"LPOP" } else { b"RPOP" };
         cx.propagate(&[name, key, itoa::Buffer::new().format(removed).as_bytes()]);
         Ok(true)
@@ -419,7 +429,7 @@ pub(super) fn serve_pop(cx: &mut Ctx<'_>, key: &[u8], end: End) -> CmdResult {
     cx.out.array(2);
     cx.out.bulk(key);
     cx.out.bulk(&value);
-    cx.removed_elements(key, 1);
+    cx.removed_elements(key, 1, end.popped());
     cx.propagate(&[if end == End::Left { b"LPOP" } else { b"RPOP" }, key]);
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::random::{self, Source};
 use super::scan::scan;
 use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
 use crate::encoding::LpValue;
-use crate::keyspace::{Ctx, Keys, int_arg, syntax};
+use crate::keyspace::{Ctx, Event, Keys, int_arg, syntax};
 use crate::num::parse_i64;
 use crate::value::set::algebra::{difference, intersect, union};
 use crate::value::{Set, Value};
@@ -19,7 +19,7 @@ fn sadd(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let limit = cx.keys.limits().intset();
     let set = cx.keys.write_or_create::<Set>(a[1])?;
     let added = a[2..].iter().filter(|m| set.add(m, limit)).count();
-    cx.changed_elements(a[1], added);
+    cx.changed_elements(a[1], added, Event::SAdd);
     cx.out.int(added as i64);
     Ok(())
 }
@@ -29,7 +29,7 @@ fn srem(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         Some(set) => a[2..].iter().filter(|m| set.remove(m)).count(),
         None => 0,
     };
-    cx.removed_elements(a[1], removed);
+    cx.removed_elements(a[1], removed, Event::SRem);
     cx.out.int(removed as i64);
     Ok(())
 }
@@ -52,9 +52,9 @@ fn smove(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     if let Some(set) = cx.keys.write::<Set>(from)? {
         set.remove(member);
     }
-    cx.removed_elements(from, 1);
+    cx.removed_elements(from, 1, Event::SRem);
     if cx.keys.write_or_create::<Set>(to)?.add(member, limit) {
-        cx.changed(to);
+        cx.changed(to, Event::SAdd);
     }
     Ok(())
 }
@@ -78,7 +78,7 @@ fn spop_one(cx: &mut Ctx<'_>, key: &[u8]) -> CmdResult {
     };
     let Some(member) = set.random().map(|m| m.to_vec()) else { return Err(CmdError::NO_KEY) };
     set.remove(&member);
-    cx.removed_elements(key, 1);
+    cx.removed_elements(key, 1, Event::SPop);
     cx.propagate(&[b"SREM", key, &member]);
     cx.out.bulk(&member);
     Ok(())
@@ -93,10 +93,8 @@ fn spop_many(cx: &mut Ctx<'_>, key: &[u8], count: usize) -> CmdResult {
     cx.out.set(taken);
     if taken == set.len() {
         set.iter().for_each(|m| cx.out.element(m));
-        cx.keys.delete(key);
+        cx.delete_emptied(key, taken, Event::SPop);
         cx.propagate(&[b"DEL", key]);
-        cx.changed(key);
-        cx.add_dirty(taken as u64 - 1);
         return Ok(());
     }
     let members: Vec<Vec<u8>> = random::sample(set, taken)
@@ -111,7 +109,7 @@ fn spop_many(cx: &mut Ctx<'_>, key: &[u8], count: usize) -> CmdResult {
             set.remove(m);
         });
     }
-    cx.removed_elements(key, taken);
+    cx.removed_elements(key, taken, Event::SPop);
     cx.propagate_items(&[b"SREM", key], members.iter().map(Vec::as_slice), 1);
     Ok(())
 }
@@ -257,14 +255,13 @@ fn sdiff(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 }
 
 /// Puts a result under its key, in place of whatever is there; an empty one removes the key.
-fn store(cx: &mut Ctx<'_>, key: &[u8], set: Set) {
+fn store(cx: &mut Ctx<'_>, key: &[u8], set: Set, event: Event) {
     let len = set.len();
-    let existed = cx.keys.delete(key);
     if len > 0 {
         cx.keys.set_value(key, Value::Set(set), None);
-    }
-    if existed || len > 0 {
-        cx.changed(key);
+        cx.changed(key, event);
+    } else {
+        cx.delete(key);
     }
     cx.out.int(len as i64);
 }
@@ -276,21 +273,21 @@ fn sinterstore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         common.add_value(member, limit);
         ControlFlow::Continue(())
     });
-    store(cx, a[1], common);
+    store(cx, a[1], common, Event::SInterStore);
     Ok(())
 }
 
 fn sunionstore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let limit = cx.keys.limits().intset();
     let set = union(&cx.keys.read_all(&a[2..])?, limit);
-    store(cx, a[1], set);
+    store(cx, a[1], set, Event::SUnionStore);
     Ok(())
 }
 
 fn sdiffstore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let limit = cx.keys.limits().intset();
     let set = difference(&cx.keys.read_all(&a[2..])?, limit);
-    store(cx, a[1], set);
+    store(cx, a[1], set, Event::SDiffStore);
     Ok(())
 }
 

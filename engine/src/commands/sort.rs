@@ -6,7 +6,7 @@
 use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
 use crate::encoding::LpValue;
 use crate::entry::Payload;
-use crate::keyspace::{Ctx, int_arg, syntax};
+use crate::keyspace::{Ctx, Event, int_arg, syntax};
 use crate::lazy_free;
 use crate::num::parse_f64;
 use crate::value::list::NodeLimit;
@@ -174,13 +174,10 @@ fn sort_generic(cx: &mut Ctx<'_>, a: &[&[u8]], may_store: bool) -> CmdResult {
 }
 
 fn store(cx: &mut Ctx<'_>, key: &[u8], output: Vec<Option<Vec<u8>>>) -> CmdResult {
-    let there = cx.keys.delete(key);
+    let there = cx.keys.live(key);
     cx.propagate_nothing();
     if there {
         cx.propagate(&[b"DEL", key]);
-    }
-    if there || !output.is_empty() {
-        cx.changed(key);
     }
     let count = output.len();
     if count > 0 {
@@ -189,10 +186,13 @@ fn store(cx: &mut Ctx<'_>, key: &[u8], output: Vec<Option<Vec<u8>>>) -> CmdResul
         let mut list = List::new();
         items.iter().for_each(|text| list.push_back(text, limit));
         cx.keys.set_value(key, Value::List(list), None);
+        cx.changed(key, Event::SortStore);
         cx.propagate_items(&[b"RPUSH", key], items.iter().map(Vec::as_slice), 1);
         if count > lazy_free::LAZY_FREE_ELEMENTS {
             lazy_free::free(items, count);
         }
+    } else {
+        cx.delete(key);
     }
     cx.out.int(count as i64);
     Ok(())

@@ -5,7 +5,7 @@
 
 use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
 use crate::entry::MAX_STRING_LEN;
-use crate::keyspace::{Ctx, Keys, NewExpiry, StrRef, int_arg};
+use crate::keyspace::{Ctx, Event, Keys, NewExpiry, StrRef, int_arg};
 use crate::num::LongDouble;
 use crate::resp::Reply;
 use smallvec::SmallVec;
@@ -156,7 +156,7 @@ fn set(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         return set_with_options(cx, a);
     }
     cx.keys.set_string(key, value, NewExpiry::Clear);
-    cx.changed(key);
+    cx.changed(key, Event::Set);
     cx.out.ok();
     Ok(())
 }
@@ -185,11 +185,12 @@ fn set_with_options(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         None => NewExpiry::Clear,
     };
     cx.keys.set_string(key, value, expiry);
-    cx.changed(key);
+    cx.changed(key, Event::Set);
     if !o.get {
         cx.out.ok();
     }
     if let Some(ms) = at {
+        cx.keys.notify(cx.keys.db, key, Event::Expire);
         propagate_set_at(cx, key, value, ms);
     } else if o.get {
         // GET is of no use to a replica.
@@ -204,7 +205,7 @@ fn setnx(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let new = !cx.keys.live(a[1]);
     if new {
         cx.keys.set_string(a[1], a[2], NewExpiry::Clear);
-        cx.changed(a[1]);
+        cx.changed(a[1], Event::Set);
     }
     cx.out.int(new.into());
     Ok(())
@@ -213,7 +214,8 @@ fn setnx(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 fn set_expiring(cx: &mut Ctx<'_>, a: &[&[u8]], unit: Unit, name: &str) -> CmdResult {
     let at = unit.at_ms(a[2], cx.keys.now, name)?;
     cx.keys.set_string(a[1], a[3], NewExpiry::At(at));
-    cx.changed(a[1]);
+    cx.changed(a[1], Event::Set);
+    cx.keys.notify(cx.keys.db, a[1], Event::Expire);
     propagate_set_at(cx, a[1], a[3], at);
     cx.out.ok();
     Ok(())
@@ -230,7 +232,7 @@ fn psetex(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 fn getset(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     reply_string(&mut cx.out, cx.keys.string(a[1])?);
     cx.keys.set_string(a[1], a[2], NewExpiry::Clear);
-    cx.changed(a[1]);
+    cx.changed(a[1], Event::Set);
     cx.propagate(&[b"SET", a[1], a[2]]);
     Ok(())
 }
@@ -240,8 +242,7 @@ fn getdel(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let exists = value.is_some();
     reply_string(&mut cx.out, value);
     if exists {
-        cx.keys.delete(a[1]);
-        cx.changed(a[1]);
+        cx.delete(a[1]);
         cx.propagate(&[b"DEL", a[1]]);
     }
     Ok(())
@@ -262,18 +263,17 @@ fn getex(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     reply_string(&mut cx.out, Some(value));
     match at {
         Some((unit, ms)) if unit.is_absolute() && cx.keys.is_past(ms) => {
-            cx.keys.delete(key);
-            cx.changed(key);
+            cx.delete(key);
             cx.propagate(&[b"DEL", key]);
         }
         Some((_, ms)) => {
             cx.keys.set_expiry(key, Some(ms));
-            cx.changed(key);
+            cx.changed(key, Event::Expire);
             cx.propagate(&[b"PEXPIREAT", key, itoa::Buffer::new().format(ms).as_bytes()]);
         }
         None if o.persist && cx.keys.expiry(key).flatten().is_some() => {
             cx.keys.set_expiry(key, None);
-            cx.changed(key);
+            cx.changed(key, Event::Persist);
             cx.propagate(&[b"PERSIST", key]);
         }
         None => {}
@@ -305,7 +305,7 @@ fn msetnx(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 fn set_pairs(cx: &mut Ctx<'_>, a: &[&[u8]]) {
     for pair in a[1..].chunks_exact(2) {
         cx.keys.set_string(pair[0], pair[1], NewExpiry::Clear);
-        cx.changed(pair[0]);
+        cx.changed(pair[0], Event::Set);
     }
 }
 
@@ -331,7 +331,7 @@ fn append(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
             cx.keys.splice_string(a[1], end, a[2]);
         }
     }
-    cx.changed(a[1]);
+    cx.changed(a[1], Event::Append);
     cx.out.int(len as i64);
     Ok(())
 }
@@ -349,7 +349,7 @@ fn setrange(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let end = offset.saturating_add(a[3].len());
     check_length(&cx.keys, end)?;
     cx.keys.splice_string(a[1], offset, a[3]);
-    cx.changed(a[1]);
+    cx.changed(a[1], Event::SetRange);
     cx.out.int(old.max(end) as i64);
     Ok(())
 }
@@ -359,7 +359,7 @@ fn setrange(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 fn add(cx: &mut Ctx<'_>, key: &[u8], by: i64) -> CmdResult {
     let overflow = CmdError::text("ERR increment or decrement would overflow");
     let new = cx.keys.update_int(key, |old| old.checked_add(by).ok_or(overflow))?;
-    cx.changed(key);
+    cx.changed(key, Event::IncrBy);
     cx.out.int(new);
     Ok(())
 }
@@ -391,7 +391,7 @@ fn incrbyfloat(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let mut text = Vec::with_capacity(32);
     sum.write(&mut text);
     cx.keys.set_text(a[1], &text, NewExpiry::Keep);
-    cx.changed(a[1]);
+    cx.changed(a[1], Event::IncrByFloat);
     cx.propagate(&[b"SET", a[1], &text, b"KEEPTTL"]);
     cx.out.bulk(&text);
     Ok(())

@@ -12,7 +12,7 @@ mod tests;
 use crate::command::{CmdError, CmdResult, Command, Flags, KeyFn, KeySpec, Run};
 use crate::encoding::LpValue;
 use crate::entry::Payload;
-use crate::keyspace::{Ctx, Keys};
+use crate::keyspace::{Ctx, Event, Keys};
 use crate::resp::Reply;
 use crate::value::{Value, ZSet};
 
@@ -44,13 +44,13 @@ fn wrote(cx: &mut Ctx<'_>, n: usize) {
 }
 
 /// Makes a result the value of a key, whatever was there, and replies its size; an empty one deletes the key.
-fn store(cx: &mut Ctx<'_>, key: &[u8], set: ZSet) {
+fn store(cx: &mut Ctx<'_>, key: &[u8], set: ZSet, event: Event) {
     let n = set.len();
     if n > 0 {
         cx.keys.set_value(key, Value::ZSet(set), None);
-        cx.changed(key);
-    } else if cx.keys.delete(key) {
-        cx.changed(key);
+        cx.changed(key, event);
+    } else {
+        cx.delete(key);
     }
     wrote(cx, n);
 }

@@ -6,7 +6,8 @@
 use crate::command::{Command, Flags};
 use crate::engine::Engine;
 use crate::hash::hash;
-use crate::keyspace::Ctx;
+use crate::keyspace::events::expired;
+use crate::keyspace::{Ctx, Effects, Shard};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::collections::{BTreeSet, HashMap};
@@ -169,12 +170,15 @@ impl Engine {
                 continue;
             }
             // With another expiry it is the primary's to heed, or known by that one.
-            let table = &mut shard.dbs[*db as usize];
+            let Shard { dbs, stats, watched, .. } = &mut *shard;
+            let table = &mut dbs[*db as usize];
             if table.get_hashed(h, key).and_then(|e| e.expire()) == Some(*at) {
                 table.remove_hashed(h, key);
-                shard.stats.expired += 1;
+                // The log is the primary's: what is removed here is not logged.
+                let mut fx = Effects::default();
+                expired(inner, stats, watched, &mut fx, *db, key);
+                self.announce(&mut fx);
                 removed += 1;
-                shard.watched.changed(*db, key, || false);
             }
         }
         let names = own.names.lock();

@@ -21,6 +21,8 @@ pub struct Effects {
     pub(crate) wish: Option<crate::blocking::Wish>,
     /// Keys that changed and that commands wait for.
     pub(crate) ready: crate::blocking::Ready,
+    /// What happened to keys, for whoever listens.
+    pub(crate) events: super::events::Events,
 }
 
 impl Effects {
@@ -45,5 +47,6 @@ impl Effects {
         self.replaced = false;
         self.wish = None;
         self.ready.clear();
+        self.events.clear();
     }
 }

@@ -5,22 +5,20 @@
 //! key that a command makes again is a new one. Where the primary decides (on a replica) expired keys are hidden and
 //! stay until a client writes to one, and commands of the primary's own stream see them. Keys no command meets are left to [`crate::expiry`].
 
+use super::events::expired;
 use super::{Effects, Hashed, Keys, Shard};
 use crate::engine::Inner;
 use crate::entry::EntryRef;
 use crate::hash::hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-/// Removes a key whose time is up: its deletion is logged, it is counted, and its watchers are told.
+/// Removes a key whose time is up.
 #[cold]
 pub(super) fn expire(inner: &Inner, shard: &mut Shard, fx: &mut Effects, db: u32, k: Hashed<'_>) {
-    shard.dbs[db as usize].remove_hashed(k.hash, k.key);
-    shard.stats.expired += 1;
-    fx.push(db, &[b"DEL", k.key]);
-    if inner.watchers.load(Ordering::Relaxed) != 0 {
-        shard.watched.changed(db, k.key, || false);
-    }
+    let Shard { dbs, stats, watched, .. } = shard;
+    dbs[db as usize].remove_hashed(k.hash, k.key);
+    expired(inner, stats, watched, fx, db, k.key);
 }
 
 impl Keys<'_> {

@@ -4,7 +4,7 @@
 //! removed at once (see the module `expired`).
 
 use super::expired::expire;
-use super::{Hashed, Keys, StrRef};
+use super::{Event, Hashed, Keys, StrRef};
 use crate::command::CmdError;
 use crate::entry::{Entry, EntryRef, Payload};
 use crate::hash::hash;
@@ -33,6 +33,7 @@ impl Keys<'_> {
         let table = &shard.dbs[db as usize];
         let Some(place) = table.place(h, key) else {
             shard.stats.misses += 1;
+            self.fx.note(self.inner, db, key, Event::KeyMiss);
             return None;
         };
         if let Some(at) = table.expiry_at(h, place)
@@ -43,6 +44,7 @@ impl Keys<'_> {
             if !self.keep_expired {
                 expire(self.inner, shard, self.fx, db, Hashed { key, hash: h });
             }
+            self.fx.note(self.inner, db, key, Event::KeyMiss);
             return None;
         }
         shard.stats.hits += 1;

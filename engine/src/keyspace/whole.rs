@@ -34,7 +34,7 @@ impl Keys<'_> {
         for key in moved {
             let h = hash(&key);
             n += usize::from(self.shard(h).dbs[db as usize].remove_hashed(h, &key));
-            self.signal_in(db, &key);
+            self.signal(db, &key);
         }
         self.held.each(|_, Shard { watched, dbs, .. }| {
             let before = |key: &[u8]| Standing::of(&dbs[db as usize], key, now);

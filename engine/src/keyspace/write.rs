@@ -4,7 +4,7 @@
 //! do that, see [`crate::table`]). That something changed is for the command to say: [`Keys::changed`]. Types are
 //! checked before anything is handed to a cut, so a refused command costs it nothing.
 
-use super::{Hashed, Keys, NewExpiry, StrRef};
+use super::{Event, Hashed, Keys, NewExpiry, StrRef};
 use crate::command::CmdError;
 use crate::entry::{Entry, EntryRef, Payload};
 use crate::hash::hash;
@@ -74,7 +74,7 @@ impl Keys<'_> {
             Some(_) => return Err(CmdError::WRONG_TYPE),
         };
         if !exists {
-            self.put(Entry::value(key, T::empty().into_value(), None), k.hash);
+            self.put(Entry::value(key, T::empty().into_value(), None), k);
         }
         let lru = self.lru();
         let mut e = self.table(k.hash).get_mut_hashed(k.hash, key).ok_or(CmdError::NO_KEY)?;
@@ -92,10 +92,12 @@ impl Keys<'_> {
         empty && self.table(h).remove_hashed(h, key)
     }
 
-    fn put(&mut self, mut e: Entry, hash: u64) {
+    fn put(&mut self, mut e: Entry, k: Hashed<'_>) {
         let lru = self.lru();
         e.as_mut().set_lru(lru);
-        self.table(hash).insert_hashed(hash, e);
+        if !self.table(k.hash).insert_hashed(k.hash, e) {
+            self.notify(self.db, k.key, Event::New);
+        }
     }
 
     /// Sets a string, replacing whatever the key held. Canonical integers are stored as such.
@@ -177,19 +179,22 @@ impl Keys<'_> {
             NewExpiry::Clear | NewExpiry::Keep => None,
         };
         if let Some(old) = table.get_hashed(k.hash, k.key) {
-            let live = see || old.expire().is_none_or(|at| at > now);
-            if expiry == NewExpiry::Keep && live {
-                expire = old.expire();
-            }
-            // Same shape and no cut that needs the old one: overwrite in place, allocate nothing.
-            if old.expire().is_some() == expire.is_some() && !table.unvisited(old) {
-                let mut e = table.get_mut_hashed(k.hash, k.key).expect("found above");
-                if e.overwrite(new) {
-                    e.set_lru(lru);
-                    if let Some(ms) = expire {
-                        e.set_expire_in_place(ms);
+            if !see && old.expire().is_some_and(|at| at <= now) {
+                self.remove_expired(k);
+            } else {
+                if expiry == NewExpiry::Keep {
+                    expire = old.expire();
+                }
+                // Same shape and no cut that needs the old one: overwrite in place, allocate nothing.
+                if old.expire().is_some() == expire.is_some() && !table.unvisited(old) {
+                    let mut e = table.get_mut_hashed(k.hash, k.key).expect("found above");
+                    if e.overwrite(new) {
+                        e.set_lru(lru);
+                        if let Some(ms) = expire {
+                            e.set_expire_in_place(ms);
+                        }
+                        return;
                     }
-                    return;
                 }
             }
         }
@@ -198,13 +203,14 @@ impl Keys<'_> {
             Payload::Str(s) => Entry::string(k.key, s, expire),
             _ => unreachable!("strings only"),
         };
-        self.put(entry, k.hash);
+        self.put(entry, k);
     }
 
     /// Sets a collection (which must not be empty), replacing whatever the key held.
     pub fn set_value(&mut self, key: &[u8], value: Value, expire: Option<i64>) {
-        let h = hash(key);
-        self.put(Entry::value(key, value, expire), h);
+        let k = self.hashed(key);
+        self.expire_now(k);
+        self.put(Entry::value(key, value, expire), k);
     }
 
     /// Deletes a live key; true where there was one.
@@ -233,6 +239,7 @@ impl Keys<'_> {
         let entry = entry.rekeyed(key, expire);
         crate::cut::placed(db, entry.as_ref());
         self.shard(h).dbs[db as usize].insert_hashed(h, entry);
+        self.notify(db, key, Event::New);
     }
 
     /// Sets or clears the expiry of a live key; false where there is no key.

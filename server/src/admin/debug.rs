@@ -175,7 +175,7 @@ fn populate(conn: &mut Conn, words: &[&[u8]]) -> CmdResult {
                     value.resize(size as usize, 0);
                 }
                 cx.keys.set_string(&key, &value, NewExpiry::Clear);
-                cx.keys.signal(&key);
+                cx.keys.signal(cx.keys.db, &key);
             }
         });
     }

@@ -2,7 +2,7 @@
 
 use super::wrote;
 use crate::command::{CmdError, CmdResult};
-use crate::keyspace::Ctx;
+use crate::keyspace::{Ctx, Event};
 use crate::num::parse_f64;
 use crate::value::ZSet;
 use smallvec::SmallVec;
@@ -107,7 +107,7 @@ fn add(cx: &mut Ctx<'_>, a: &[&[u8]], mut options: Options) -> CmdResult {
             }
         }
     }
-    cx.changed_elements(key, added + updated);
+    cx.changed_elements(key, added + updated, if options.incr { Event::ZIncr } else { Event::ZAdd });
     match (options.incr, result) {
         (true, Some(score)) => cx.out.double(score),
         (true, None) => cx.out.null(),

@@ -9,7 +9,7 @@ use crate::config::Packed;
 use crate::encoding::LpValue;
 use crate::entry::{Entry, EntryRef, Payload};
 use crate::hash::hash;
-use crate::keyspace::{Ctx, int_arg};
+use crate::keyspace::{Ctx, Event, int_arg};
 use crate::num::parse_f64;
 use crate::table::Table;
 use crate::value::{Set, Value, ZSet};
@@ -287,7 +287,12 @@ fn store_members(cx: &mut Ctx<'_>, a: &[&[u8]], op: Op) -> CmdResult {
     let query = Query::parse(cx, a, Form { op, at: 2, store: true, count_only: false })?;
     let members = query.run(cx, op)?;
     let limits = cx.keys.limits().zset();
-    store(cx, a[1], gather(members, limits));
+    let event = match op {
+        Op::Union => Event::ZUnionStore,
+        Op::Inter => Event::ZInterStore,
+        Op::Diff => Event::ZDiffStore,
+    };
+    store(cx, a[1], gather(members, limits), event);
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 
 use super::{peek, wrote};
 use crate::command::{CmdError, CmdResult};
-use crate::keyspace::{Ctx, int_arg};
+use crate::keyspace::{Ctx, Event, int_arg};
 use crate::value::ZSet;
 
 /// An end of a sorted set.
@@ -25,9 +25,8 @@ pub(super) fn zrem(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let mut removed = 0;
     if let Some(set) = cx.keys.write::<ZSet>(a[1])? {
         removed = a[2..].iter().filter(|member| set.remove(member)).count();
-        cx.keys.remove_if_empty(a[1]);
     }
-    cx.changed_elements(a[1], removed);
+    cx.removed_elements(a[1], removed, Event::ZRem);
     wrote(cx, removed);
     Ok(())
 }
@@ -45,8 +44,7 @@ fn take(cx: &mut Ctx<'_>, key: &[u8], end: End, n: usize, nested: bool) -> CmdRe
         cx.out.double(score);
     }
     set.remove_range(ranks);
-    cx.keys.remove_if_empty(key);
-    cx.changed_elements(key, n);
+    cx.removed_elements(key, n, if end == End::Min { Event::ZPopMin } else { Event::ZPopMax });
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::bounds::{Bounds, By};
 use super::{peek, put_pair, store, wrote};
 use crate::command::{CmdError, CmdResult};
-use crate::keyspace::{Ctx, int_arg};
+use crate::keyspace::{Ctx, Event, int_arg};
 use crate::value::ZSet;
 use std::ops::Range;
 
@@ -135,7 +135,7 @@ pub(super) fn zrangestore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         }
         result
     });
-    store(cx, a[1], result.unwrap_or_default());
+    store(cx, a[1], result.unwrap_or_default(), Event::ZRangeStore);
     Ok(())
 }
 
@@ -158,35 +158,36 @@ pub(super) fn zlexcount(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 
 // ---- removing ----
 
-fn remove(cx: &mut Ctx<'_>, a: &[&[u8]], by: By) -> CmdResult {
+fn remove(cx: &mut Ctx<'_>, a: &[&[u8]], by: By, event: Event) -> CmdResult {
     let bounds = Bounds::parse(by, a[2], a[3])?;
     let (ranks, len) =
         peek(&mut cx.keys, a[1])?.map_or((0..0, 0), |set| (bounds.ranks(set, false), set.len()));
-    let removed = if ranks.is_empty() {
-        // Nothing changes, so a running cut need not hear of it.
-        0
-    } else if ranks == (0..len) {
+    if !ranks.is_empty() && ranks == (0..len) {
         // All members are the key.
-        cx.keys.delete(a[1]);
-        len
-    } else {
-        let removed = cx.keys.write::<ZSet>(a[1])?.map_or(0, |set| set.remove_range(ranks));
-        cx.keys.remove_if_empty(a[1]);
-        removed
-    };
-    cx.changed_elements(a[1], removed);
+        cx.delete_emptied(a[1], len, event);
+        wrote(cx, len);
+        return Ok(());
+    }
+    let mut removed = 0;
+    // A range without members changes nothing, so a running cut need not hear of it.
+    if !ranks.is_empty()
+        && let Some(set) = cx.keys.write::<ZSet>(a[1])?
+    {
+        removed = set.remove_range(ranks);
+    }
+    cx.removed_elements(a[1], removed, event);
     wrote(cx, removed);
     Ok(())
 }
 
 pub(super) fn zremrangebyrank(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    remove(cx, a, By::Rank)
+    remove(cx, a, By::Rank, Event::ZRemRangeByRank)
 }
 
 pub(super) fn zremrangebyscore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    remove(cx, a, By::Score)
+    remove(cx, a, By::Score, Event::ZRemRangeByScore)
 }
 
 pub(super) fn zremrangebylex(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    remove(cx, a, By::Lex)
+    remove(cx, a, By::Lex, Event::ZRemRangeByLex)
 }
