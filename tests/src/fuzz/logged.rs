@@ -97,7 +97,8 @@ pub fn reshape(bytes: &[u8], program: &[u8]) -> Vec<u8> {
         for (_, place, what, value) in marks.iter().filter(|mark| mark.0 == at) {
             // Line ends, where they are: of lengths and of arguments.
             let ends: Vec<usize> = (1..bytes.len()).filter(|n| &bytes[n - 1..=*n] == b"\r\n").collect();
-            let end = ends[place % ends.len()];
+            // Those before may have taken the last of them.
+            let Some(end) = ends.get(place % ends.len().max(1)).copied() else { continue };
             match what {
                 7 => bytes[end] = *value,
                 8 => bytes[end - 1] = *value,
@@ -106,7 +107,7 @@ pub fn reshape(bytes: &[u8], program: &[u8]) -> Vec<u8> {
                 _ => {
                     let marks: Vec<usize> =
                         (0..bytes.len()).filter(|n| matches!(bytes[*n], b'*' | b'$')).collect();
-                    let at = marks[place % marks.len()] + 1;
+                    let Some(at) = marks.get(place % marks.len().max(1)).map(|at| at + 1) else { continue };
                     bytes.insert(at, *b"0+- ".get(usize::from(value % 4)).expect("four"));
                 }
             }
