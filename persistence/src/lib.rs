@@ -2,7 +2,7 @@
 //!
 //! Everything persisted comes from a *cut* of the engine (the whole keyspace at one log offset, taken while
 //! writes go on), and loading is the way back. [`save()`] turns a cut into an RDB file that redis-server 7.0
-//! reads, [`load()`] reads any RDB of versions 1 to 12. The two halves are there without files too:
+//! reads, [`load()`] reads any RDB of versions 1 to 13. The two halves are there without files too:
 //! [`rdb::RdbEncoder`] takes a cut and gives chunks of bytes, [`rdb::RdbDecoder`] takes bytes from anywhere and
 //! gives keys. Files are reached only through [`storage::Storage`].
 //!

@@ -4,8 +4,8 @@
 pub const MAGIC: &[u8; 5] = b"REDIS";
 /// The version written: the one of Redis 7.0.
 pub const VERSION_WRITTEN: u32 = 10;
-/// The newest version read: the one of Redis 7.4.
-pub const VERSION_NEWEST: u32 = 12;
+/// The newest version read: that of Redis 8.6. Since 12, that of Redis 7.4, there are new types and opcodes only, which are refused by themselves.
+pub const VERSION_NEWEST: u32 = 13;
 /// The first bytes of an RDB in Valkey's own dialect; three decimal digits of version follow. It is told from Redis' by its version
 /// alone behind that, also in the footer of a single value.
 pub const MAGIC_VALKEY: &[u8; 6] = b"VALKEY";

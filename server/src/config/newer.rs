@@ -133,7 +133,7 @@ pub(crate) static NEWER: &[Newer] = &[
     row("prefetch-batch-max-size", Unless("16", Moot("there is no such batch"))),
     row("primaryauth", Same("masterauth")),
     row("primaryuser", Same("masteruser")),
-    row("rdb-version-check", Unless("strict", Later("versions 1 to 12 are read and no others"))),
+    row("rdb-version-check", Unless("strict", Later("versions 1 to 13 are read and no others"))),
     row("rdma-bind", Unless("", Later(NO_RDMA))),
     row("rdma-completion-vector", Unless("-1", Later(NO_RDMA))),
     row("rdma-port", Unless("0", Later(NO_RDMA))),
