@@ -1,5 +1,6 @@
 //! The server's own commands: their rows in the engine's table, and what runs them.
 
+use crate::client::acks;
 use crate::client::conn::Conn;
 use crate::repl::{Attach, commands as repl, failover};
 use sluice_engine::Row;
@@ -7,10 +8,12 @@ use sluice_engine::command::{Command, Flags, KeySpec, Run};
 use sluice_engine::resp::Reply;
 use std::sync::atomic::Ordering;
 
-/// What the connection does after a command of the server.
+/// What the connection does after a command, or after a turn's worth of them.
 pub(crate) enum Flow {
     /// The reply is in the output; go on.
     Next,
+    /// There is more to run, after the others of the worker had their turn.
+    Turn,
     /// Try again in a moment.
     Stalled,
     /// Try again when CLIENT PAUSE is over.
@@ -19,7 +22,7 @@ pub(crate) enum Flow {
     Close,
     /// The reply comes later; commands behind it wait.
     Later(tokio::sync::oneshot::Receiver<Vec<u8>>),
-    /// The command waits for a key.
+    /// The command waits for a key, or for acknowledgements.
     Wait(Box<crate::client::waiting::Wait>),
     /// The connection becomes a replica's.
     Replica(Attach),
@@ -70,9 +73,9 @@ table! {
     "sync", 1, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "1.0.0",
         "How a replica of old asks for the data", repl::sync;
     "wait", 3, Flags::NOSCRIPT, "connection", "generic", "3.0.0",
-        "Waits until replicas have what this connection wrote", repl::wait;
+        "Waits until replicas have what this connection wrote", acks::wait;
     "waitaof", 4, Flags::NOSCRIPT, "connection", "generic", "7.2.0",
-        "Waits until disks, here and of replicas, have what this connection wrote", crate::aof::waitaof;
+        "Waits until disks, here and of replicas, have what this connection wrote", acks::waitaof;
 }
 
 /// An engine with every command of the server. One that is filled beside the live one has them too: a log may hold

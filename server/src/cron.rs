@@ -29,6 +29,7 @@ pub(crate) async fn run(server: Arc<Server>) {
         }
         if turn.is_multiple_of(10) {
             close_idle(&server);
+            crate::client::outbox::cron(&server);
             server.migrate.close_old();
         }
     }

@@ -4,6 +4,8 @@
 //! stay there, so that a connection's commands never change threads.
 
 use crate::client::conn;
+use crate::client::registry::Socket as Connected;
+use crate::client::stream::{Accepted, Address, Stream};
 use crate::state::Server;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
@@ -87,105 +89,106 @@ fn open(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> 
     Ok(socket.into())
 }
 
-/// A connection on its way to a worker. One over the Unix socket comes as a stream all the same, since both are read and
-/// written alike, with the address [`UNIX_PEER`].
-pub(crate) type Accepted = (std::net::TcpStream, SocketAddr);
-
-/// The address of clients of the Unix socket: this machine, no port.
-pub(crate) const UNIX_PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// A connection on its way to a worker, and the address it came from.
+pub(crate) type Incoming = (Accepted, Address);
 
 /// Serves what arrives on `incoming` until the server goes down.
-pub(crate) async fn worker(server: Arc<Server>, mut incoming: mpsc::UnboundedReceiver<Accepted>) {
+pub(crate) async fn worker(server: Arc<Server>, mut incoming: mpsc::UnboundedReceiver<Incoming>) {
     let tasks = tokio::task::LocalSet::new();
     tasks
         .run_until(async move {
-            while let Some((stream, addr)) = incoming.recv().await {
-                let Ok(stream) = TcpStream::from_std(stream) else { continue };
-                let laddr = if addr == UNIX_PEER { addr } else { stream.local_addr().unwrap_or(addr) };
+            while let Some((accepted, addr)) = incoming.recv().await {
+                let Ok(stream) = Stream::adopt(accepted) else { continue };
+                let local = match &stream {
+                    Stream::Tcp(stream) => stream.local_addr().ok().map(Address::Ip),
+                    Stream::Unix(_) => None,
+                };
                 let stream = Arc::new(stream);
-                let client = server.clients.register(
-                    crate::client::registry::Socket::Accepted(stream.clone()),
-                    addr,
-                    laddr,
-                );
-                client.set_kind(crate::client::registry::kind::UNIX, addr == UNIX_PEER);
+                let laddr = local.unwrap_or_else(|| addr.clone());
+                let client = server.clients.register(Connected::Accepted(stream.clone()), addr, laddr);
                 tokio::task::spawn_local(conn::serve(server.clone(), stream, client));
             }
         })
         .await;
 }
 
-/// Accepts connections of one socket and deals them to the workers.
+/// Deals connections to the workers in turn.
+struct Dealer {
+    workers: Vec<mpsc::UnboundedSender<Incoming>>,
+    turn: usize,
+}
+
+impl Dealer {
+    fn deal(&mut self, accepted: Accepted, addr: Address) {
+        self.turn += 1;
+        let _ = self.workers[self.turn % self.workers.len()].send((accepted, addr));
+    }
+}
+
+/// Out of descriptors, most likely: what is served now must end first.
+async fn not_accepted(e: io::Error) {
+    crate::log!(Warning, "Accepting client connection: {e}");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// Accepts connections of one socket.
 pub(crate) async fn accept(
     server: Arc<Server>,
     listener: std::net::TcpListener,
-    workers: Vec<mpsc::UnboundedSender<Accepted>>,
+    workers: Vec<mpsc::UnboundedSender<Incoming>>,
 ) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
-    let mut turn = 0;
+    let mut dealer = Dealer { workers, turn: 0 };
     loop {
         match listener.accept().await {
             Ok((stream, addr)) => {
                 if let Some(stream) = admit(&server, stream, addr) {
-                    turn += 1;
-                    let _ = workers[turn % workers.len()].send((stream, addr));
+                    dealer.deal(Accepted::Tcp(stream), Address::Ip(addr));
                 }
             }
-            Err(e) => {
-                // Out of descriptors, most likely: what is served now must end first.
-                crate::log!(Warning, "Accepting client connection: {e}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+            Err(e) => not_accepted(e).await,
         }
     }
 }
 
-/// Accepts connections of the Unix socket.
+/// Accepts connections of the Unix socket, whose path is their address.
 pub(crate) async fn accept_unix(
     server: Arc<Server>,
     listener: std::os::unix::net::UnixListener,
-    workers: Vec<mpsc::UnboundedSender<Accepted>>,
+    workers: Vec<mpsc::UnboundedSender<Incoming>>,
 ) {
     let Ok(listener) = UnixListener::from_std(listener) else { return };
-    let mut turn = 0;
+    let path: Arc<str> = server.config.load().unixsocket.as_str().into();
+    let mut dealer = Dealer { workers, turn: 0 };
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let Some(stream) = stream.into_std().ok().and_then(|s| {
-                    TcpStream::from_std(std::net::TcpStream::from(std::os::fd::OwnedFd::from(s))).ok()
-                }) else {
-                    continue;
-                };
-                if has_room(&server, &stream)
+                if has_room(&server, |text| stream.try_write(text))
                     && let Ok(stream) = stream.into_std()
                 {
-                    turn += 1;
-                    let _ = workers[turn % workers.len()].send((stream, UNIX_PEER));
+                    dealer.deal(Accepted::Unix(stream), Address::Unix(path.clone()));
                 }
             }
-            Err(e) => {
-                crate::log!(Warning, "Accepting client connection: {e}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+            Err(e) => not_accepted(e).await,
         }
     }
 }
 
 /// Counts a connection, and refuses one too many.
-fn has_room(server: &Server, stream: &TcpStream) -> bool {
+fn has_room(server: &Server, tell: impl FnOnce(&[u8]) -> io::Result<usize>) -> bool {
     server.stats.connections_received.bump();
     if (server.clients.count() as u64) < server.config.load().maxclients {
         return true;
     }
     server.stats.rejected_connections.bump();
-    let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+    let _ = tell(b"-ERR max number of clients reached\r\n");
     false
 }
 
 /// Checks limits and protected mode; prepares the socket.
 fn admit(server: &Server, stream: TcpStream, addr: SocketAddr) -> Option<std::net::TcpStream> {
     let config = server.config.load();
-    if !has_room(server, &stream) {
+    if !has_room(server, |text| stream.try_write(text)) {
         return None;
     }
     if config.protected_mode && config.requirepass.is_empty() && !is_loopback(addr.ip()) {

@@ -43,3 +43,17 @@ fn a_pause_ends_by_itself_and_a_transaction_goes_by_what_it_holds() {
         assert!(c.ask(bad).is_error(), "{bad}");
     }
 }
+
+#[test]
+fn a_pause_that_is_over_does_not_lend_its_mode_to_the_next() {
+    let server = Server::sluice("");
+    let mut c = server.client();
+    // The timers find a pause that is over every 100 ms; the next one comes before they do, most of the time.
+    for _ in 0..5 {
+        c.say("CLIENT PAUSE 30 ALL");
+        c.say("PING");
+        c.say("CLIENT PAUSE 100000 WRITE");
+        assert_eq!(c.ask("GET a"), Reply::Nil, "reads go on");
+        c.say("CLIENT UNPAUSE");
+    }
+}

@@ -1,7 +1,6 @@
 //! CLIENT: who is connected, under which name, and ending connections.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -13,6 +12,7 @@ use super::{Handled, help, lower, shown};
 use crate::client::conn::Conn;
 use crate::client::pause::{self, Mode, Reason};
 use crate::client::registry::{Client, kind};
+use crate::client::stream::Address;
 use crate::client::waiting::Unblock;
 use crate::commands::Flow;
 use crate::state::Server;
@@ -199,24 +199,25 @@ pub(crate) fn describe_client(server: &Server, client: &Client) -> String {
     line(server, client, None)
 }
 
-/// One of a client's addresses as CLIENT shows it: over the Unix socket both are its path.
-fn address(server: &Server, client: &Client, addr: SocketAddr) -> String {
-    if client.is(kind::UNIX) { format!("{}:0", server.config.load().unixsocket) } else { addr.to_string() }
-}
-
 /// A client as CLIENT LIST shows it. `me` gives what only the asking connection knows of itself.
 fn line(server: &Server, client: &Client, me: Option<(&Conn, &[&[u8]])>) -> String {
+    const UNIX: u32 = 1 << 30;
+    const BLOCKED: u32 = 1 << 31;
     let flags: String = [
         (kind::REPLICA, 'S'),
         (kind::PRIMARY, 'M'),
-        (kind::UNIX, 'U'),
+        (UNIX, 'U'),
         (kind::MULTI, 'x'),
-        (0, 'b'),
+        (BLOCKED, 'b'),
         (kind::CLOSING, 'A'),
         (kind::NO_EVICT, 'e'),
     ]
     .into_iter()
-    .filter(|(bit, _)| if *bit == 0 { client.is_blocked() } else { client.is(*bit) })
+    .filter(|(bit, _)| match *bit {
+        UNIX => matches!(client.addr, Address::Unix(_)),
+        BLOCKED => client.is_blocked(),
+        bit => client.is(bit),
+    })
     .map(|(_, letter)| letter)
     .collect();
     let last = client.last_command.load(Relaxed);
@@ -227,20 +228,23 @@ fn line(server: &Server, client: &Client, me: Option<(&Conn, &[&[u8]])>) -> Stri
         (db, multi, resp) = (conn.session.db, conn.session.queued(), if conn.session.resp3 { 3 } else { 2 });
         command = format!("client|{}", String::from_utf8_lossy(&lower(args[1])));
     }
-    let (input, output) = (client.input_bytes.load(Relaxed), client.output_bytes.load(Relaxed));
+    let (input, input_room) = (client.input_bytes.load(Relaxed), client.input_room.load(Relaxed));
+    let (waits, reply_room) = (client.output_beyond_free(), client.reply_room.load(Relaxed));
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={db} sub=0 psub=0 ssub=0 multi={multi} \
-         qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem={output} tot-mem={} \
+         qbuf={input} qbuf-free={input_room} argv-mem=0 multi-mem=0 rbs={reply_room} rbp=0 obl={} oll={} omem={waits} tot-mem={} \
          events=r cmd={command} user={} redir=-1 resp={resp}",
         client.id,
-        address(server, client, client.addr),
-        address(server, client, client.laddr),
+        client.addr,
+        client.laddr,
         client.fd,
         client.name.lock(),
         client.age(),
         client.idle(),
         if flags.is_empty() { "N" } else { &flags },
-        input + output + size_of::<Client>(),
+        client.output() - waits,
+        client.frames(),
+        client.memory(),
         if client.authenticated.load(Relaxed) { "default" } else { "(superuser)" },
     )
 }
@@ -284,15 +288,14 @@ impl Victims {
         Ok(victims)
     }
 
-    fn holds(&self, server: &Server, client: &Client, me: u64) -> bool {
-        let at = |wanted: &Option<String>, addr: SocketAddr| {
-            wanted.as_ref().is_none_or(|w| *w == address(server, client, addr))
-        };
+    fn holds(&self, client: &Client, me: u64) -> bool {
+        let at =
+            |wanted: &Option<String>, addr: &Address| wanted.as_ref().is_none_or(|w| *w == addr.to_string());
         !(self.skip_me && client.id == me)
             && self.id.is_none_or(|id| id == client.id)
             && self.kind.is_none_or(|kind| kind == Kind::of(client))
-            && at(&self.addr, client.addr)
-            && at(&self.laddr, client.laddr)
+            && at(&self.addr, &client.addr)
+            && at(&self.laddr, &client.laddr)
     }
 }
 
@@ -310,7 +313,7 @@ fn kill(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
         .clients
         .all()
         .into_iter()
-        .filter(|c| !c.is(kind::CLOSING) && victims.holds(&conn.server, c, me))
+        .filter(|c| !c.is(kind::CLOSING) && victims.holds(c, me))
         .collect();
     found.iter().filter(|client| client.id != me).for_each(|client| client.kill());
     match (old_form, found.len()) {

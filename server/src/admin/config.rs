@@ -16,7 +16,7 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
             return Err(CmdError::text("LOADING Redis is loading the dataset in memory"));
         }
     }
-    match config_command(&conn.server.config, &args[1..], conn.client.addr.ip().is_loopback()) {
+    match config_command(&conn.server.config, &args[1..], conn.client.addr.is_local()) {
         ConfigReply::Ok => out.ok(),
         ConfigReply::Map(pairs) => {
             out.map(pairs.len());

@@ -27,7 +27,7 @@ const MAX_SLEEP: f64 = 3600.0;
 fn allowed(server: &Server, client: &Client) -> bool {
     match server.config.load().enable_debug_command {
         Guarded::Yes => true,
-        Guarded::Local => client.addr.ip().is_loopback(),
+        Guarded::Local => client.addr.is_local(),
         Guarded::No => false,
     }
 }

@@ -102,6 +102,19 @@ pub(crate) fn subcommand_check(name: &str, args: &[&[u8]]) -> CmdResult {
     if sub.arity_ok(args.len()) { Ok(()) } else { Err(CmdError::arity(&format!("{name}|{}", sub.name))) }
 }
 
+/// The same of one that is to be queued by MULTI.
+pub(crate) fn queue_check(name: &str, args: &[&[u8]]) -> CmdResult {
+    subcommand_check(name, args)?;
+    let row = ROWS.iter().find(|row| row.name == name);
+    let sub = row.zip(args.get(1)).and_then(|(row, given)| row.subcommand(given));
+    match sub {
+        Some(sub) if sub.flags.contains(sluice_engine::command::Flags::NO_MULTI) => {
+            Err(CmdError::text("ERR Command not allowed inside a transaction"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Bytes of a client's word that errors repeat.
 const SHOWN: usize = 128;
 

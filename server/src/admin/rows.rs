@@ -197,10 +197,11 @@ static CLIENT: &[Command] = &[
         "2.9.50",
         "Has commands of clients wait for some time",
     ),
+    // Inside MULTI it would break the frame of EXEC: a header that announces more replies than come.
     row(
         "reply",
         3,
-        QUIET,
+        QUIET.union(Flags::NO_MULTI),
         "connection",
         "connection",
         "3.2.0",

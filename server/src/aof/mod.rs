@@ -12,8 +12,7 @@
 //! - `group`: how many one sync of `always` should serve;
 //! - `rewrite`: BGREWRITEAOF, from a cut, on a thread of its own; also how `appendonly yes` begins;
 //! - `folder`: one server to a folder;
-//! - `start`: loading and opening at the start, and DEBUG LOADAOF;
-//! - `wait`: WAITAOF.
+//! - `start`: loading and opening at the start, and DEBUG LOADAOF.
 //!
 //! Under `always` a connection keeps its replies until the log is synced up to where it ended when they were made:
 //! one sync serves all that came before it, and what a reader is shown is durable too. Under the others the replies of
@@ -27,14 +26,12 @@ mod group;
 mod hold;
 mod rewrite;
 mod start;
-mod wait;
 mod writer;
 
 pub(crate) use group::Membership;
 pub(crate) use hold::{wait, wait_on_link};
 pub(crate) use rewrite::{Answer, begin_cut, collect_history, cron, request};
 pub(crate) use start::{begin_service, load_at_start, reload};
-pub(crate) use wait::waitaof;
 
 use crate::config::{Config, Fsync};
 use crate::state::{Server, gate};
@@ -78,7 +75,7 @@ pub(crate) struct Aof {
     written: AtomicU64,
     synced: AtomicU64,
     acked: AtomicU64,
-    progressed: Notify,
+    pub(crate) progressed: Notify,
     group: group::Group,
     pace: hold::Pace,
     wake: writer::Wake,

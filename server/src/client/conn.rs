@@ -1,31 +1,31 @@
-//! One client connection: read a batch, run it, write the replies.
+//! One client connection: the commands that have come are run, their replies go into the outbox, and what the socket
+//! takes of it is sent.
 //!
-//! A connection is a task on one worker's runtime. Everything a read brought is parsed and run in one go, and its
-//! replies leave in one write. A command that cannot answer at once ([`Flow::Later`]) holds back those behind it.
+//! A connection is a task on one worker's runtime. It runs what has come within one turn's share ([`TURN_TIME`]), then
+//! sends, then the other connections of the worker have their turn. A command that cannot answer at once holds back those
+//! behind it, and nobody else; a client that does not read holds nothing back. What a connection does while it waits is
+//! in [`super::io`].
 
+use crate::client::outbox::Outbox;
 use crate::client::registry::{Client, kind};
-use crate::client::waiting::{Wait, Waited};
+use crate::client::stream::Stream;
+use crate::client::waiting::Waited;
 use crate::commands::Flow;
 use crate::state::Server;
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use sluice_engine::Session;
 use sluice_engine::resp::{ParseState, Parsed, Reply, resume};
-use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 
-/// Input buffer to begin with, and the least free space offered to a read.
-const READ_SIZE: usize = 16 << 10;
-/// Replies gathered before they are written, although more commands wait.
+/// Replies gathered before they are sent, although more commands wait.
 const FLUSH_AT: usize = 64 << 10;
-/// Output and input buffers larger than this are given back when idle.
-const KEEP_BUFFER: usize = 64 << 10;
-/// `client-query-buffer-limit` is at least this, so smaller buffers need no look at it.
-const QUERY_LIMIT_CHECK: usize = 1 << 20;
-/// Replies kept for a client that has not signed on and does not read.
-const UNAUTHENTICATED_OUTPUT: usize = 1 << 10;
+/// How long a connection's commands may run before others have their turn; a single one is not interrupted.
+const TURN_TIME: Duration = Duration::from_micros(250);
+/// Commands of one turn, at most: some are so short that nobody looks at the clock.
+const TURN_COMMANDS: u64 = 1000;
 /// How long a command waits before it tries again while a cut's pre-image queue is full.
 const STALL_WAIT: Duration = Duration::from_millis(1);
 
@@ -40,39 +40,29 @@ pub(crate) struct Conn {
     pub(crate) reply_skip: u8,
     /// The batch being run holds a write.
     pub(super) wrote: bool,
+    /// Where the log ended after the last write, as far as batches before this one are concerned.
+    pub(super) written: u64,
     /// Which syncs of the append-only file this connection waited for.
     membership: crate::aof::Membership,
     pub(crate) peer: Option<sluice_transport::primary::ReplicaPeer>,
     /// How far the request that is not complete yet was read.
     request: ParseState,
-}
-
-/// What running a batch came to.
-enum Batch {
-    /// Everything complete was run.
-    Drained,
-    /// Write first, there is more.
-    Flush,
-    /// Write what there is, wait for the rest of the reply.
-    Later(tokio::sync::oneshot::Receiver<Vec<u8>>),
-    /// Write what there is, wait for a key.
-    Wait(Box<Wait>),
-    /// Try the same command again in a moment.
-    Stalled,
-    /// Try the same command again when CLIENT PAUSE is over.
-    Paused,
-    /// Write what there is and close.
-    Close,
-    /// The connection becomes a replica's.
-    Replica(crate::repl::Attach),
+    pub(super) stream: Arc<Stream>,
+    pub(super) input: BytesMut,
+    /// Bytes the command at the front of the input has in all, where that is known and more than is there.
+    pub(super) need: usize,
+    /// The last read took all it asked for.
+    pub(super) more_to_read: bool,
+    pub(super) outbox: Outbox,
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve(server: Arc<Server>, stream: Arc<TcpStream>, client: Arc<Client>) {
+pub(crate) async fn serve(server: Arc<Server>, stream: Arc<Stream>, client: Arc<Client>) {
     let mut session = server.engine.session();
     session.may_block = true;
     let authenticated = server.config.load().requirepass.is_empty();
     client.authenticated.store(authenticated, Ordering::Relaxed);
+    client.inlet.belongs_to(std::future::poll_fn(|cx| Poll::Ready(cx.waker().clone())).await);
     let mut conn = Conn {
         server: server.clone(),
         client: client.clone(),
@@ -81,18 +71,25 @@ pub(crate) async fn serve(server: Arc<Server>, stream: Arc<TcpStream>, client: A
         reply_off: false,
         reply_skip: 0,
         wrote: false,
+        written: 0,
         membership: crate::aof::Membership::default(),
         peer: None,
         request: ParseState::default(),
+        stream,
+        input: BytesMut::new(),
+        need: 0,
+        more_to_read: false,
+        outbox: Outbox::default(),
     };
-    let _ = conn.run(&stream).await;
+    let _ = conn.run().await;
     server.engine.end_session(&mut conn.session);
     crate::repl::primary::forget(&server, client.id);
     server.clients.remove(client.id);
 }
 
 /// Writes all of `out`, or fails.
-pub(crate) async fn write_all(stream: &TcpStream, out: &[u8]) -> std::io::Result<()> {
+pub(crate) async fn write_all(stream: &Stream, out: &[u8]) -> std::io::Result<()> {
+    use std::io::ErrorKind;
     let mut at = 0;
     while at < out.len() {
         match stream.try_write(&out[at..]) {
@@ -105,157 +102,132 @@ pub(crate) async fn write_all(stream: &TcpStream, out: &[u8]) -> std::io::Result
     Ok(())
 }
 
-/// Writes to a client that has not signed on: while it does not read, what it sends is still looked at, and false
-/// comes back once more than a little has piled up, for nothing is kept for strangers.
-async fn write_stranger(stream: &TcpStream, out: &mut Vec<u8>) -> std::io::Result<bool> {
-    loop {
-        match stream.try_write(out) {
-            Ok(n) => drop(out.drain(..n)),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-            Err(e) => return Err(e),
-        }
-        if out.is_empty() {
-            return Ok(true);
-        }
-        if out.len() > UNAUTHENTICATED_OUTPUT {
-            return Ok(false);
-        }
-        tokio::select! {
-            ready = stream.writable() => ready?,
-            ready = stream.readable() => return ready.map(|()| true),
-        }
-    }
-}
-
 impl Conn {
-    async fn run(&mut self, stream: &Arc<TcpStream>) -> std::io::Result<()> {
-        let mut input = BytesMut::with_capacity(READ_SIZE);
-        let mut out: Vec<u8> = Vec::with_capacity(READ_SIZE);
-        loop {
-            if !self.read(stream, &mut input).await? {
-                return Ok(());
+    async fn run(&mut self) -> std::io::Result<()> {
+        while self.receive().await? {
+            if self.input.len() < self.need {
+                self.publish();
+                continue;
             }
-            loop {
-                let (used, batch) = self.batch(&input, &mut out);
-                let _ = input.split_to(used);
-                self.publish(&input, &out);
+            while !self.client.is(kind::CLOSING) {
+                let flow = self.batch();
                 let wrote = std::mem::take(&mut self.wrote);
+                if wrote {
+                    self.written = self.server.engine.log().end();
+                }
                 if let Some(hold) = self.server.aof.hold(self.server.engine.log(), wrote) {
                     crate::aof::wait(&self.server, hold, &mut self.membership).await;
                 }
                 if wrote && let Some(wait) = self.server.repl.slow_writers.wait(self.server.engine.log()) {
                     tokio::time::sleep(wait).await;
                 }
-                if !out.is_empty() {
-                    self.server.stats.net_output_bytes.add(out.len() as u64);
-                    self.server.stats.writes_processed.bump();
-                    if self.authenticated {
-                        write_all(stream, &out).await?;
-                        out.clear();
-                    } else if !write_stranger(stream, &mut out).await? {
-                        return Ok(());
-                    }
+                if !self.send()? {
+                    return Ok(());
                 }
-                match batch {
-                    Batch::Drained => break,
-                    Batch::Flush => {}
-                    Batch::Close => return Ok(()),
-                    Batch::Stalled => tokio::time::sleep(STALL_WAIT).await,
-                    Batch::Wait(wait) => match self.wait_for_key(stream, &mut input, *wait).await {
-                        Waited::Reply(reply) => self.late_reply(&mut out, &reply),
-                        Waited::Last(reply) => return write_all(stream, &reply).await,
-                        Waited::Gone => return Ok(()),
-                    },
-                    Batch::Paused => {
-                        self.client.set_kind(kind::BLOCKED, true);
-                        self.server.pause.wait(self.server.clock()).await;
-                        self.client.set_kind(kind::BLOCKED, false);
+                self.publish();
+                match flow {
+                    Flow::Next => break,
+                    Flow::Turn => tokio::task::yield_now().await,
+                    Flow::Close => return self.drain().await.map(|_| ()),
+                    Flow::Replica(attach) => {
+                        if !self.drain().await? {
+                            return Ok(());
+                        }
+                        let (stream, input) = (self.stream.clone(), std::mem::take(&mut self.input));
+                        return crate::repl::serve_replica(self, &stream, input, attach).await;
                     }
-                    Batch::Later(reply) => {
-                        self.client.set_kind(kind::BLOCKED, true);
-                        let reply = reply.await;
-                        self.client.set_kind(kind::BLOCKED, false);
-                        match reply {
-                            Ok(reply) => {
-                                // It may have written: MIGRATE removes keys.
-                                self.wrote = true;
-                                out.extend_from_slice(&reply);
-                            }
-                            Err(_) => return Ok(()),
+                    waits => {
+                        if !self.wait(waits).await {
+                            return Ok(());
                         }
                     }
-                    Batch::Replica(attach) => {
-                        return crate::repl::serve_replica(self, stream, input, attach).await;
-                    }
                 }
             }
-            if out.capacity() > KEEP_BUFFER {
-                out = Vec::with_capacity(READ_SIZE);
+        }
+        Ok(())
+    }
+
+    /// Waits for what holds the connection's commands up; false where the connection ended.
+    async fn wait(&mut self, flow: Flow) -> bool {
+        let server = self.server.clone();
+        match flow {
+            Flow::Stalled => self.attend(tokio::time::sleep(STALL_WAIT)).await.is_some(),
+            Flow::Paused => {
+                self.client.set_kind(kind::BLOCKED, true);
+                let over = self.attend(server.pause.wait(server.clock())).await;
+                self.client.set_kind(kind::BLOCKED, false);
+                over.is_some()
             }
+            Flow::Later(reply) => {
+                self.client.set_kind(kind::BLOCKED, true);
+                let reply = self.attend(reply).await;
+                self.client.set_kind(kind::BLOCKED, false);
+                let Some(Ok(reply)) = reply else { return false };
+                // It may have written: MIGRATE removes keys.
+                self.wrote = true;
+                self.late_reply(&reply);
+                true
+            }
+            Flow::Wait(wait) => match self.wait_for(*wait).await {
+                Waited::Reply(reply) => {
+                    self.late_reply(&reply);
+                    true
+                }
+                Waited::Last(reply) => {
+                    self.late_reply(&reply);
+                    let _ = self.drain().await;
+                    false
+                }
+                Waited::Gone => false,
+            },
+            Flow::Next | Flow::Turn | Flow::Close | Flow::Replica(_) => true,
         }
     }
 
-    /// Reads at least one byte; false at the end of the connection.
-    pub(crate) async fn read(&mut self, stream: &TcpStream, input: &mut BytesMut) -> std::io::Result<bool> {
-        if input.len() > QUERY_LIMIT_CHECK
-            && input.len() as u64 > self.server.config.load().client_query_buffer_limit
-        {
-            crate::log!(
-                Warning,
-                "Closing client that reached max query buffer length: id={}",
-                self.client.id
-            );
-            return Ok(false);
-        }
-        if input.is_empty() && input.capacity() > KEEP_BUFFER {
-            *input = BytesMut::with_capacity(READ_SIZE);
-        }
-        // Doubling keeps the copies of a large argument in proportion.
-        input.reserve(READ_SIZE.max(input.len()));
-        loop {
-            match stream.try_read_buf(input) {
-                Ok(0) => return Ok(false),
-                Ok(n) => {
-                    self.server.stats.net_input_bytes.add(n as u64);
-                    self.server.stats.reads_processed.bump();
-                    return Ok(true);
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    if self.client.is(kind::CLOSING) {
-                        return Ok(false);
-                    }
-                    stream.readable().await?;
-                }
-                Err(e) => return Err(e),
-            }
-        }
+    /// Runs complete commands, for one turn.
+    fn batch(&mut self) -> Flow {
+        let mut input = std::mem::take(&mut self.input);
+        let mut out = self.outbox.take_tail();
+        let (used, flow) = self.run_commands(&input, &mut out);
+        input.advance(used);
+        self.input = input;
+        self.outbox.put_tail(out);
+        flow
     }
 
-    /// Runs complete commands; returns the bytes they took.
-    fn batch(&mut self, input: &[u8], out: &mut Vec<u8>) -> (usize, Batch) {
+    /// Returns the bytes that were taken as well. [`Flow::Next`]: everything complete was run.
+    fn run_commands(&mut self, input: &[u8], out: &mut Vec<u8>) -> (usize, Flow) {
         self.session.now_ms = sluice_engine::now_ms();
+        self.need = 0;
         let max_bulk = self.server.engine.limits().max_string.load(Ordering::Relaxed);
         let (mut at, mut count) = (0, 0);
-        let mut clock = Instant::now();
-        let batch = loop {
-            if out.len() > FLUSH_AT {
-                break Batch::Flush;
+        let began = Instant::now();
+        let mut clock = began;
+        let flow = loop {
+            if out.len() > FLUSH_AT || count >= TURN_COMMANDS || clock - began > TURN_TIME {
+                break Flow::Turn;
             }
-            let parsed = resume(&input[at..], max_bulk, self.authenticated, &mut self.request);
-            let (args, used, canonical) = match parsed {
-                Parsed::Incomplete(_) => break Batch::Drained,
-                Parsed::Command { args, used, canonical } => (args, used, canonical),
+            let start = out.len();
+            let (flow, used) = match resume(&input[at..], max_bulk, self.authenticated, &mut self.request) {
+                Parsed::Incomplete(need) => {
+                    self.need = need;
+                    break Flow::Next;
+                }
+                Parsed::Command { args, used, .. } if args.is_empty() => {
+                    // An empty line keeps a replica's connection alive.
+                    if let Some(peer) = &mut self.peer {
+                        peer.newline(self.server.clock());
+                    }
+                    at += used;
+                    continue;
+                }
+                Parsed::Command { args, used, canonical } => {
+                    let raw = canonical.then(|| &input[at..at + used]);
+                    (self.command(&args, raw, out, &mut clock), used)
+                }
                 Parsed::Quoted { args, used } => {
                     let refs: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-                    let flow = self.command(&refs, None, out, &mut clock);
-                    if !matches!(flow, Flow::Stalled | Flow::Paused) {
-                        at += used;
-                        count += 1;
-                    }
-                    match batch_of(flow) {
-                        Some(b) => break b,
-                        None => continue,
-                    }
+                    (self.command(&refs, None, out, &mut clock), used)
                 }
                 Parsed::Invalid(message) => {
                     crate::log!(
@@ -265,51 +237,86 @@ impl Conn {
                         self.client.addr
                     );
                     Reply::new(out, false).error(&message);
-                    break Batch::Close;
+                    (Flow::Close, 0)
                 }
             };
-            if args.is_empty() {
-                // An empty line keeps a replica's connection alive.
-                if let Some(peer) = &mut self.peer {
-                    peer.newline(self.server.clock());
-                }
-                at += used;
-                continue;
+            match flow {
+                Flow::Stalled | Flow::Paused => break flow,
+                Flow::Later(_) | Flow::Wait(_) => {}
+                _ => self.honour_reply_mode(out, start),
             }
-            let raw = canonical.then(|| &input[at..at + used]);
-            let flow = self.command(&args, raw, out, &mut clock);
-            if !matches!(flow, Flow::Stalled | Flow::Paused) {
-                at += used;
-                count += 1;
-            }
-            if let Some(b) = batch_of(flow) {
-                break b;
+            at += used;
+            count += 1;
+            if !matches!(flow, Flow::Next) {
+                break flow;
             }
         };
         self.server.stats.commands_processed.add(count);
-        (at, batch)
+        (at, flow)
+    }
+
+    /// CLIENT REPLY: drops what a command replied from `start` on where nothing is to be replied. Every reply passes here,
+    /// once, when it is complete.
+    #[inline]
+    fn honour_reply_mode(&mut self, out: &mut Vec<u8>, start: usize) {
+        if self.reply_off {
+            out.truncate(start);
+        } else if self.reply_skip > 0 {
+            self.reply_skip -= 1;
+            if self.reply_skip == 0 {
+                out.truncate(start);
+            }
+        }
+    }
+
+    /// The reply of a command that had to wait for it.
+    fn late_reply(&mut self, reply: &[u8]) {
+        let mut out = self.outbox.take_tail();
+        let start = out.len();
+        out.extend_from_slice(reply);
+        self.honour_reply_mode(&mut out, start);
+        self.outbox.put_tail(out);
+    }
+
+    /// Somebody made a web browser, or a server that fetches pages, talk to us. The connection ends here and now: nothing
+    /// behind this line may run, and nothing is replied.
+    #[cold]
+    pub(super) fn refuse_web_request(&self) -> Flow {
+        /// The log tells of it once in so many milliseconds.
+        const TOLD_EVERY: u64 = 60_000;
+        static TOLD: AtomicU64 = AtomicU64::new(0);
+        let now = self.server.clock() + TOLD_EVERY;
+        let told = TOLD.load(Ordering::Relaxed);
+        if now - told >= TOLD_EVERY
+            && TOLD.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            crate::log!(
+                Warning,
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. \
+                 This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis \
+                 instance. Connection aborted."
+            );
+        }
+        self.client.kill();
+        Flow::Close
+    }
+
+    /// Where the log ended after this client's last write; 0 where there was none.
+    pub(super) fn last_write(&self) -> u64 {
+        if self.wrote { self.server.engine.log().end() } else { self.written }
     }
 
     /// Publishes what CLIENT LIST shows.
-    fn publish(&self, input: &BytesMut, out: &[u8]) {
+    pub(super) fn publish(&self) {
         let c = &*self.client;
         c.last_seen.store(c.created.elapsed().as_millis() as u64, Ordering::Relaxed);
         c.db.store(self.session.db, Ordering::Relaxed);
-        c.input_bytes.store(input.len(), Ordering::Relaxed);
-        c.output_bytes.store(out.len(), Ordering::Relaxed);
+        c.input_bytes.store(self.input.len(), Ordering::Relaxed);
+        c.input_room.store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
+        c.output_bytes.store(self.outbox.len(), Ordering::Relaxed);
+        c.output_frames.store(self.outbox.frames(), Ordering::Relaxed);
+        c.reply_room.store(self.outbox.tail_capacity(), Ordering::Relaxed);
         c.multi.store(self.session.queued() as i32, Ordering::Relaxed);
         c.watching.store(self.session.watching() as u32, Ordering::Relaxed);
-    }
-}
-
-fn batch_of(flow: Flow) -> Option<Batch> {
-    match flow {
-        Flow::Next => None,
-        Flow::Stalled => Some(Batch::Stalled),
-        Flow::Paused => Some(Batch::Paused),
-        Flow::Close => Some(Batch::Close),
-        Flow::Later(r) => Some(Batch::Later(r)),
-        Flow::Wait(wait) => Some(Batch::Wait(wait)),
-        Flow::Replica(attach) => Some(Batch::Replica(attach)),
     }
 }

@@ -64,12 +64,15 @@ impl Pause {
     }
 }
 
-/// Pauses until `until` on the server's clock. A pause for the same reason can only become longer and stricter.
+/// Pauses until `until` on the server's clock. A pause in force for the same reason can only become longer and stricter;
+/// one that is over has no say.
 pub(crate) fn pause(server: &Server, reason: Reason, mode: Mode, until: u64) {
+    let now = server.clock();
     {
         let mut pauses = server.pause.pauses.lock();
         let slot = &mut pauses[reason as usize];
-        *slot = Some(slot.map_or((mode, until), |(m, u)| (m.max(mode), u.max(until))));
+        let in_force = slot.filter(|(_, until)| *until > now);
+        *slot = Some(in_force.map_or((mode, until), |(m, u)| (m.max(mode), u.max(until))));
     }
     update(server);
 }

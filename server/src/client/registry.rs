@@ -3,14 +3,14 @@
 //! A connection's task owns its state; it publishes a few atomics here once a batch of commands. Killing a client
 //! shuts its socket down, which its task notices like any other end of the connection.
 
+use crate::client::outbox::Inlet;
+use crate::client::stream::{Address, Stream};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
-use tokio::net::TcpStream;
 
 /// What kind of peer a connection is.
 pub(crate) mod kind {
@@ -26,14 +26,12 @@ pub(crate) mod kind {
     pub(crate) const BLOCKED: u32 = 1 << 4;
     /// Our own link to the primary.
     pub(crate) const PRIMARY: u32 = 1 << 5;
-    /// Connected by the Unix socket.
-    pub(crate) const UNIX: u32 = 1 << 6;
 }
 
 /// What a client is connected by.
 pub(crate) enum Socket {
     /// A connection accepted by a worker.
-    Accepted(Arc<TcpStream>),
+    Accepted(Arc<Stream>),
     /// The link to our primary, which has a thread.
     Link(std::net::TcpStream),
 }
@@ -50,8 +48,8 @@ impl AsFd for Socket {
 /// One connection as others see it.
 pub(crate) struct Client {
     pub(crate) id: u64,
-    pub(crate) addr: SocketAddr,
-    pub(crate) laddr: SocketAddr,
+    pub(crate) addr: Address,
+    pub(crate) laddr: Address,
     pub(crate) fd: i32,
     pub(crate) created: Instant,
     socket: Socket,
@@ -66,10 +64,18 @@ pub(crate) struct Client {
     pub(crate) resp: AtomicU32,
     /// Index of the last command in the engine's table, `usize::MAX` for none.
     pub(crate) last_command: AtomicUsize,
+    /// Bytes that were read and not run yet, and the room behind them.
     pub(crate) input_bytes: AtomicUsize,
+    pub(crate) input_room: AtomicUsize,
+    /// Bytes that wait for the socket, and the frames they are in; of a replica, how far it lags.
     pub(crate) output_bytes: AtomicUsize,
+    pub(crate) output_frames: AtomicUsize,
+    /// Room of the buffer that replies are written to.
+    pub(crate) reply_room: AtomicUsize,
     pub(crate) authenticated: AtomicBool,
-    /// Ends its wait for a key, while it has one.
+    /// Where others put what they have for the client.
+    pub(crate) inlet: Inlet,
+    /// Ends its wait, while it has one.
     pub(crate) waits: Mutex<Option<crate::client::waiting::Reach>>,
 }
 
@@ -78,6 +84,7 @@ impl Client {
     pub(crate) fn kill(&self) {
         self.set_kind(kind::CLOSING, true);
         let _ = socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Both);
+        self.inlet.wake();
     }
 
     /// Something was heard of it just now.
@@ -121,7 +128,7 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Registers a connection.
-    pub(crate) fn register(&self, socket: Socket, addr: SocketAddr, laddr: SocketAddr) -> Arc<Client> {
+    pub(crate) fn register(&self, socket: Socket, addr: Address, laddr: Address) -> Arc<Client> {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let client = Arc::new(Client {
             id,
@@ -139,8 +146,12 @@ impl Clients {
             resp: AtomicU32::new(2),
             last_command: AtomicUsize::new(usize::MAX),
             input_bytes: AtomicUsize::new(0),
+            input_room: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
+            output_frames: AtomicUsize::new(0),
+            reply_room: AtomicUsize::new(0),
             authenticated: AtomicBool::new(false),
+            inlet: Inlet::default(),
             waits: Mutex::new(None),
         });
         self.map.lock().insert(id, client.clone());

@@ -1,7 +1,7 @@
 //! Running one command of a connection: finding its row, asking whether it may run, and where its reply belongs.
 
 use crate::client::conn::Conn;
-use crate::client::waiting::Wait;
+use crate::client::waiting::{KeyWait, Wait};
 use crate::commands::{self, Flow};
 use crate::state::gate;
 use sluice_engine::command::{Flags, Run, TxOp};
@@ -22,9 +22,12 @@ impl Conn {
         let start = out.len();
         let server = self.server.clone();
         let Some(row) = server.engine.lookup(args[0]) else {
+            if is_web_request(args[0]) {
+                return self.refuse_web_request();
+            }
             self.session.break_multi();
             self.error(out, &unknown_command(args));
-            return self.replied(out, start);
+            return Flow::Next;
         };
         let gate = server.gate.load(Ordering::Relaxed);
         if (gate != 0 || !self.authenticated)
@@ -38,7 +41,7 @@ impl Conn {
                 self.session.break_multi();
                 self.error(out, &text);
             }
-            return self.replied(out, start);
+            return Flow::Next;
         }
         if gate & gate::PAUSED != 0 && self.is_paused(row.command) {
             return Flow::Paused;
@@ -47,11 +50,11 @@ impl Conn {
         self.client.last_command.store(row.id, Ordering::Relaxed);
         // A subcommand that cannot run is refused when it is queued, so that EXEC refuses the whole.
         if self.session.in_multi()
-            && let Err(e) = crate::admin::subcommand_check(row.command.name, args)
+            && let Err(e) = crate::admin::queue_check(row.command.name, args)
         {
             self.session.break_multi();
             self.error(out, &e.0);
-            return self.replied(out, start);
+            return Flow::Next;
         }
         let mut deferred: Vec<(usize, Row, Vec<Vec<u8>>)> = Vec::new();
         let outcome =
@@ -81,7 +84,7 @@ impl Conn {
             Outcome::Blocked => {
                 let Some(blocked) = self.session.blocked.take() else { return Flow::Next };
                 // What it counts and how long it took is noted when it ends.
-                return Flow::Wait(Box::new(Wait { blocked, command: row.id, since: *clock }));
+                return Flow::Wait(Box::new(Wait::Key(KeyWait { blocked, command: row.id, since: *clock })));
             }
             Outcome::External => {
                 server.engine.command_stats(row.id).calls.fetch_add(1, Ordering::Relaxed);
@@ -108,10 +111,7 @@ impl Conn {
         if !row.command.flags.contains(Flags::SKIP_SLOWLOG) {
             server.slowlog.note(took, args, &self.client);
         }
-        match flow {
-            Flow::Next => self.replied(out, start),
-            other => other,
-        }
+        flow
     }
 
     /// Runs the server's own commands of a transaction and puts their replies in place.
@@ -144,33 +144,16 @@ impl Conn {
         }
     }
 
-    /// A reply that came after its batch.
-    pub(super) fn late_reply(&mut self, out: &mut Vec<u8>, reply: &[u8]) {
-        // What served it is a write.
-        self.wrote = true;
-        let start = out.len();
-        out.extend_from_slice(reply);
-        self.replied(out, start);
-    }
-
-    /// Honours CLIENT REPLY.
-    pub(super) fn replied(&mut self, out: &mut Vec<u8>, start: usize) -> Flow {
-        if self.reply_off {
-            out.truncate(start);
-        } else if self.reply_skip > 0 {
-            self.reply_skip -= 1;
-            if self.reply_skip == 0 {
-                out.truncate(start);
-            }
-        }
-        Flow::Next
-    }
-
     /// Replies an error and counts it.
     pub(crate) fn error(&self, out: &mut Vec<u8>, text: &str) {
         self.server.stats.error(text.as_bytes());
         Reply::new(out, self.session.resp3).error(text);
     }
+}
+
+/// Is this the first word of a line that only a web client sends?
+fn is_web_request(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
 }
 
 /// Longest part of the arguments an error repeats.

@@ -9,6 +9,7 @@ use super::primary::{Attach, Replica, policy, replica_ip, replica_name, update_g
 use super::slow_writers::Pressure;
 use crate::client::conn::{Conn, write_all};
 use crate::client::registry::kind;
+use crate::client::stream::Stream;
 use crate::config::ClientClass;
 use crate::state::Server;
 use bytes::{Buf, Bytes, BytesMut};
@@ -21,7 +22,6 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 /// Log bytes written to a replica at once.
@@ -34,7 +34,7 @@ const MAX_REPLICA_INPUT: usize = 64 << 10;
 /// The rest of a replica's connection.
 pub(crate) async fn serve_replica(
     conn: &mut Conn,
-    stream: &Arc<TcpStream>,
+    stream: &Arc<Stream>,
     mut input: BytesMut,
     attach: Attach,
 ) -> std::io::Result<()> {
@@ -148,7 +148,7 @@ pub(crate) async fn serve_replica(
 /// Writes log bytes until there are none, or until the socket takes no more for now (true).
 fn push(
     server: &Server,
-    stream: &TcpStream,
+    stream: &Stream,
     reader: &mut LogReader,
     pending: &mut Bytes,
 ) -> std::io::Result<bool> {
@@ -179,7 +179,7 @@ fn push(
 /// Takes what the replica sent: acknowledgements, newlines. False at the end of the connection.
 fn read_acks(
     conn: &mut Conn,
-    stream: &TcpStream,
+    stream: &Stream,
     input: &mut BytesMut,
     id: u64,
     reader: &mut Option<LogReader>,
@@ -187,7 +187,7 @@ fn read_acks(
 ) -> std::io::Result<bool> {
     loop {
         input.reserve(4096);
-        match stream.try_read_buf(input) {
+        match stream.try_read(input) {
             Ok(0) => return Ok(false),
             Ok(_) => {}
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(true),
@@ -258,7 +258,7 @@ fn misused(conn: &Conn, args: &[&[u8]]) {
 }
 
 /// Time-outs, limits and keep-alives; false where the replica is to be dropped.
-fn check(server: &Server, id: u64, stream: &TcpStream, lag: u64, soft_since: &mut Option<Instant>) -> bool {
+fn check(server: &Server, id: u64, stream: &Stream, lag: u64, soft_since: &mut Option<Instant>) -> bool {
     let config = server.config.load();
     let now = server.clock();
     let mut replicas = server.repl.replicas.lock();

@@ -1,14 +1,10 @@
-//! REPLICAOF, ROLE, REPLCONF, PSYNC, SYNC, WAIT.
+//! REPLICAOF, ROLE, REPLCONF, PSYNC, SYNC.
 
 use super::primary::{self, Attach};
 use crate::client::conn::Conn;
 use crate::commands::Flow;
-use crate::state::gate;
 use sluice_engine::resp::Reply;
 use sluice_transport::primary::{ReplconfReply, ReplicaPeer};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// Asks every replica for an acknowledgement.
 pub(crate) const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
@@ -130,66 +126,6 @@ pub(crate) fn sync(conn: &mut Conn, _: &[&[u8]], out: &mut Vec<u8>) -> Flow {
         Err(text) => {
             conn.error(out, &text);
             Flow::Next
-        }
-    }
-}
-
-/// WAIT numreplicas timeout
-pub(crate) fn wait(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
-    let server = conn.server.clone();
-    if super::is_replica(&server) {
-        conn.error(out, "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated.");
-        return Flow::Next;
-    }
-    let (Some(wanted), Some(timeout)) =
-        (sluice_engine::num::parse_i64(args[1]), sluice_engine::num::parse_i64(args[2]))
-    else {
-        conn.error(out, "ERR value is not an integer or out of range");
-        return Flow::Next;
-    };
-    if timeout < 0 {
-        conn.error(out, "ERR timeout is negative");
-        return Flow::Next;
-    }
-    let offset = server.engine.log().end();
-    let have = primary::acknowledged(&server, offset);
-    if have as i64 >= wanted {
-        Reply::new(out, false).int(have as i64);
-        return Flow::Next;
-    }
-    // Ask for acknowledgements now rather than at the replicas' next second.
-    // While writes are paused the log stands still: then they come by the second.
-    if server.gate.load(Ordering::Acquire) & gate::PAUSED == 0 {
-        server.engine.append_own(GETACK);
-    }
-    let (to, from) = tokio::sync::oneshot::channel();
-    tokio::task::spawn_local(async move {
-        let count = wait_for(&server, offset, wanted, timeout).await;
-        let mut reply = Vec::new();
-        Reply::new(&mut reply, false).int(count as i64);
-        let _ = to.send(reply);
-    });
-    Flow::Later(from)
-}
-
-async fn wait_for(server: &Arc<crate::state::Server>, offset: u64, wanted: i64, timeout_ms: i64) -> usize {
-    let deadline =
-        (timeout_ms > 0).then(|| tokio::time::Instant::now() + Duration::from_millis(timeout_ms as u64));
-    loop {
-        let acked = server.acks.notified();
-        tokio::pin!(acked);
-        acked.as_mut().enable();
-        let have = primary::acknowledged(server, offset);
-        if have as i64 >= wanted {
-            return have;
-        }
-        match deadline {
-            None => acked.await,
-            Some(at) => {
-                if tokio::time::timeout_at(at, acked).await.is_err() {
-                    return primary::acknowledged(server, offset);
-                }
-            }
         }
     }
 }

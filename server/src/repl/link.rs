@@ -12,6 +12,7 @@
 use super::attempt::{Attempt, Ended};
 use super::role::link_gate;
 use crate::client::registry::{Client, Socket, kind};
+use crate::client::stream::Address;
 use crate::config::os_reason;
 use crate::state::Server;
 use parking_lot::{Condvar, Mutex};
@@ -225,7 +226,11 @@ impl LinkShared {
 fn register(server: &Server, stream: &TcpStream) -> Result<Arc<Client>, Ended> {
     let fail = |e: io::Error| Ended::Link(format!("Unable to connect to MASTER: {}", os_reason(&e)));
     let (peer, local) = (stream.peer_addr().map_err(fail)?, stream.local_addr().map_err(fail)?);
-    let client = server.clients.register(Socket::Link(stream.try_clone().map_err(fail)?), peer, local);
+    let client = server.clients.register(
+        Socket::Link(stream.try_clone().map_err(fail)?),
+        Address::Ip(peer),
+        Address::Ip(local),
+    );
     client.set_kind(kind::PRIMARY, true);
     client.authenticated.store(true, Ordering::Relaxed);
     Ok(client)

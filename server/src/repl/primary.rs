@@ -6,6 +6,7 @@ use super::full_sync::{Staging, kick};
 use super::slow_writers::Pressure;
 use crate::client::conn::Conn;
 use crate::client::registry::Client;
+use crate::client::stream::Stream;
 use crate::config::{Config, ReplTransport};
 use crate::state::{Server, gate};
 use sluice_engine::log::LogReader;
@@ -17,14 +18,13 @@ use sluice_transport::primary::{PING_RECORD, PeerState, PingTimer, ReplicaPeer, 
 use sluice_transport::replid::ReplId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 /// One attached replica.
 pub(crate) struct Replica {
     pub(crate) peer: ReplicaPeer,
     pub(crate) client: Arc<Client>,
-    pub(super) stream: Arc<TcpStream>,
+    pub(super) stream: Arc<Stream>,
     /// `ip:port` as log lines name it.
     pub(crate) name: String,
     pub(super) ip: String,
@@ -253,7 +253,10 @@ fn refuse_while_unconnected(server: &Server) -> Result<(), String> {
 
 pub(super) fn replica_ip(conn: &Conn) -> String {
     let announced = conn.peer.as_ref().and_then(|p| p.announced_ip.clone());
-    announced.unwrap_or_else(|| conn.client.addr.ip().to_canonical().to_string())
+    announced.unwrap_or_else(|| {
+        let ip = conn.client.addr.ip().unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
+        ip.to_canonical().to_string()
+    })
 }
 
 pub(super) fn replica_name(conn: &Conn) -> String {

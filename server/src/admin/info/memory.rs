@@ -79,11 +79,11 @@ pub(super) fn overhead(s: &Sources<'_>, m: &Memory) -> u64 {
 /// Buffers of (ordinary clients, replicas). What is on its way to replicas is no buffer of theirs: it is the log's.
 fn client_bytes(s: &Sources<'_>) -> (u64, u64) {
     s.clients.all().iter().fold((0, 0), |(normal, replicas), client| {
-        let input = client.input_bytes.load(Ordering::Relaxed) as u64;
+        let memory = client.memory() as u64;
         if client.is(crate::client::registry::kind::REPLICA) {
-            (normal, replicas + input)
+            (normal, replicas + memory)
         } else {
-            (normal + input + client.output_bytes.load(Ordering::Relaxed) as u64, replicas)
+            (normal + memory, replicas)
         }
     })
 }

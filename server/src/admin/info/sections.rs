@@ -47,7 +47,7 @@ pub(super) fn clients(s: &Sources<'_>, t: &mut Text) {
     let (mut connected, mut blocked, mut input, mut output) = (0, 0, 0, 0);
     for client in s.clients.all() {
         input = input.max(client.input_bytes.load(Ordering::Relaxed));
-        output = output.max(client.output_bytes.load(Ordering::Relaxed));
+        output = output.max(client.output());
         blocked += usize::from(client.is_blocked());
         connected += usize::from(!client.is(kind::REPLICA));
     }
