@@ -68,7 +68,7 @@ fn executing(c: &mut Criterion) {
             for_each_command(input, |args, raw| {
                 let Some(row) = engine.lookup(args[0]) else { return };
                 let request = Request { args, raw: Some(raw) };
-                engine.call(&mut session, row, request, &mut out, &mut |_, _, _| ());
+                engine.call(&mut session, row, request, &mut out);
             });
             black_box(out.len());
         };

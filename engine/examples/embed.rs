@@ -182,7 +182,7 @@ fn follow(follower: &Engine, log: &mut sluice_engine::log::LogReader) -> Result<
         while let Parsed::Command { args, used, .. } = parse(&bytes[at..], 512 << 20, true) {
             let row = follower.lookup(args[0]).ok_or("an unknown command in the log")?;
             let request = Request { args: &args, raw: Some(&bytes[at..at + used]) };
-            let outcome = follower.call(&mut session, row, request, &mut Vec::new(), &mut |_, _, _| {});
+            let outcome = follower.call(&mut session, row, request, &mut Vec::new());
             assert_eq!(outcome, Outcome::Done);
             at += used;
             applied += 1;

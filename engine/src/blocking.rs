@@ -9,8 +9,9 @@
 //! The engine knows no time: the embedder waits for the reply ([`Blocked::reply`]) as long as the command allows and
 //! takes it back with [`Engine::unblock`].
 
-use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec};
+use crate::command::{CmdError, CmdResult};
 use crate::engine::Engine;
+use crate::execute::Appended;
 use crate::hash::hash;
 use crate::keyspace::{Ctx, Held, Keys};
 use crate::resp::Reply;
@@ -36,6 +37,17 @@ pub(crate) struct Wish {
     pub(crate) timeout: Option<Duration>,
     /// Serves it.
     pub(crate) serve: ServeFn,
+    /// What it replies where it may not wait.
+    pub(crate) nothing: Nothing,
+}
+
+/// What a command that found nothing, and may not wait, replies. A command whose time is up always replies a null array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nothing {
+    /// A null array: it would reply one with its element.
+    Array,
+    /// A null: it would reply the element.
+    Element,
 }
 
 /// A command that waits.
@@ -200,7 +212,10 @@ impl Ctx<'_> {
         if self.keys.may_block {
             self.keys.fx.wish = Some(wish);
         } else {
-            self.out.null_array();
+            match wish.nothing {
+                Nothing::Array => self.out.null_array(),
+                Nothing::Element => self.out.null(),
+            }
         }
     }
 }
@@ -235,22 +250,6 @@ impl Engine {
     /// Commands that wait for keys.
     pub fn blocked(&self) -> usize {
         self.inner.blocked.load(Ordering::Relaxed)
-    }
-
-    /// Would this command change a key that somebody waits for?
-    pub(crate) fn wakes(&self, held: &Held<'_>, command: &Command, args: &[&[u8]]) -> bool {
-        if self.inner.blocked.load(Ordering::Relaxed) == 0 || !command.flags.contains(Flags::WRITE) {
-            return false;
-        }
-        // The key's name decides, whatever the database: MOVE and COPY reach into others.
-        let mut found = false;
-        if !matches!(command.keys, KeySpec::None) {
-            command.keys.each(args, |at| {
-                let index = self.inner.shard_of(hash(args[at]));
-                found |= held.shard_ref(index).blocked.contains_key(args[at]);
-            });
-        }
-        found
     }
 
     /// Puts a command in the queues of its keys, whose shards are locked.
@@ -322,7 +321,8 @@ impl Engine {
         };
         let mut fx = crate::keyspace::Effects::default();
         let mut reply = Vec::new();
-        let mut cx = self.context(&mut fx, Held::All(shards), 0, false, crate::now_ms(), &mut reply, false);
+        let out = Reply::new(&mut reply, false);
+        let mut cx = self.context(&mut fx, Held::All(shards), 0, false, crate::now_ms(), out);
         let mut served: Vec<(Arc<Waiter>, Vec<u8>)> = Vec::new();
         while !ready.is_empty() {
             for (db, key) in std::mem::take(&mut ready).order {
@@ -352,9 +352,7 @@ impl Engine {
                 more.order.iter().for_each(|(db, key)| ready.add(*db, key));
             }
         }
-        let (held, effects) = cx.into_parts();
-        self.commit(effects, None);
-        self.announce(effects);
+        let (held, _) = self.conclude(cx, Appended::Effects);
         for (waiter, reply) in served {
             waiter.deliver(reply);
         }
@@ -365,9 +363,8 @@ impl Engine {
         let args: SmallVec<[&[u8]; 8]> = waiter.args.iter().map(Vec::as_slice).collect();
         cx.out.raw().clear();
         cx.out.set_resp3(waiter.resp3);
-        cx.keys.fx.dirty = 0;
+        cx.keys.fx.next_command();
         let result = (waiter.serve)(cx, &args, key);
-        self.inner.changes.fetch_add(cx.keys.fx.dirty, Ordering::Relaxed);
         if let Err(e) = result {
             cx.out.raw().clear();
             cx.out.error(&e.0);
@@ -384,8 +381,7 @@ mod tests {
         let args: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
         let row = engine.lookup(args[0]).expect("a command");
         let mut out = Vec::new();
-        let outcome =
-            engine.call(session, row, Request { args: &args, raw: None }, &mut out, &mut |_, _, _| {});
+        let outcome = engine.call(session, row, Request { args: &args, raw: None }, &mut out);
         (outcome, String::from_utf8_lossy(&out).into_owned())
     }
 

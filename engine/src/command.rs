@@ -49,6 +49,16 @@ bitflags::bitflags! {
         const NO_ASYNC_LOADING = 1 << 17;
         /// Meets keys it does not name (SCAN, RANDOMKEY): the expired ones it removes are logged one by one.
         const ARBITRARY_KEYS = 1 << 18;
+        /// Runs at once even inside MULTI.
+        const IMMEDIATE = 1 << 19;
+        /// Its first argument is the database that the commands behind it run in.
+        const SELECTS_DB = 1 << 20;
+        /// Changes each key it names for itself: none is read to change another.
+        const EACH_FOR_ITSELF = 1 << 21;
+        /// Refused, too, where writes are because a disk fails: whoever watches the server by it learns of that.
+        const TELLS_OF_DISK = 1 << 22;
+        /// Empties every database.
+        const EMPTIES = 1 << 23;
     }
 }
 
@@ -299,9 +309,28 @@ impl Command {
         self.subcommands.iter().find(|s| s.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
+    /// Refuses a subcommand that does not exist or has the wrong number of words.
+    pub fn check_subcommand(&self, args: &[&[u8]]) -> CmdResult {
+        let Some(given) = args.get(1).filter(|_| !self.subcommands.is_empty()) else {
+            return Ok(());
+        };
+        match self.subcommand(given) {
+            Some(sub) if sub.arity_ok(args.len()) => Ok(()),
+            Some(sub) => Err(CmdError::arity(&format!("{}|{}", self.name, sub.name))),
+            None => {
+                let given = String::from_utf8_lossy(&given[..given.len().min(SHOWN)]);
+                Err(format!("ERR unknown subcommand '{given}'. Try {} HELP.", self.name.to_uppercase())
+                    .into())
+            }
+        }
+    }
+
     /// Is this number of arguments (name included) allowed?
     #[inline]
     pub fn arity_ok(&self, n: usize) -> bool {
         if self.arity >= 0 { n == self.arity as usize } else { n >= self.arity.unsigned_abs() as usize }
     }
 }
+
+/// Bytes of a client's word that an error repeats.
+const SHOWN: usize = 128;

@@ -2,22 +2,25 @@
 //!
 //! [`Engine::call`] is the one way in for commands. It takes the locks the command's row asks for (its keys' shards
 //! in ascending order, or all), runs it, and appends its effect to the log before it lets go of them; log order is
-//! therefore a legal serial order.
+//! therefore a legal serial order. The steps are those of [`crate::execute`].
 
-use crate::command::{CmdError, Command, Flags, KeySpec, Run};
+use crate::command::{CmdError, CmdResult, Command, Flags, KeyFn, KeySpec, Run, TxOp};
 use crate::config::Limits;
 use crate::cut::{Cut, CutBusy, CutShared, QueueLevel};
-use crate::expiry::own::{Expiries, OwnExpiries};
+use crate::execute::{Access, Appended, Wanted};
+use crate::expiry::own::OwnExpiries;
 use crate::hash::{hash, shard_bits};
 use crate::keyspace::events::Listening;
-use crate::keyspace::{Ctx, Effects, Held, Keys, Shard, ShardStats};
+use crate::keyspace::{Ctx, Effects, Held, Shard, ShardStats};
 use crate::log::{Log, LogReader};
 use crate::resp::Reply;
-use crate::role::RoleCell;
+use crate::role::{Forbidden, RoleCell};
 use crate::session::Session;
 use crate::table::Table;
+use crate::transaction::Caller;
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -79,7 +82,12 @@ pub(crate) struct Inner {
     commands: Vec<&'static Command>,
     by_name: ByName,
     calls: Vec<CommandStats>,
+    /// See [`EngineBuilder::host`].
+    pub(crate) host: Option<Host>,
 }
+
+/// The embedder's own, for its rows to reach.
+pub(crate) type Host = Arc<dyn Any + Send + Sync>;
 
 /// Counters of one command.
 #[derive(Default, Debug)]
@@ -123,11 +131,21 @@ impl Default for Engine {
 }
 
 /// Settings of an engine that cannot change later.
-#[derive(Debug)]
 pub struct EngineBuilder {
     shards: usize,
     databases: u32,
-    extra: Vec<&'static [Command]>,
+    extra: Vec<&'static Command>,
+    host: Option<Host>,
+}
+
+impl std::fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineBuilder")
+            .field("shards", &self.shards)
+            .field("databases", &self.databases)
+            .field("extra", &self.extra)
+            .finish_non_exhaustive()
+    }
 }
 
 impl EngineBuilder {
@@ -144,8 +162,14 @@ impl EngineBuilder {
     }
 
     /// Registers more commands. A row replaces a built-in one of the same name.
-    pub fn commands(mut self, rows: &'static [Command]) -> Self {
-        self.extra.push(rows);
+    pub fn commands(mut self, rows: impl IntoIterator<Item = &'static Command>) -> Self {
+        self.extra.extend(rows);
+        self
+    }
+
+    /// Registers what the embedder's rows reach their owner by: see [`Keys::host`](crate::keyspace::Keys::host).
+    pub fn host(mut self, host: Arc<impl Any + Send + Sync>) -> Self {
+        self.host = Some(host);
         self
     }
 
@@ -153,7 +177,7 @@ impl EngineBuilder {
     pub fn build(self) -> Engine {
         let mut commands: Vec<&'static Command> = Vec::new();
         let mut by_name = ByName::default();
-        for row in crate::commands::ALL.iter().copied().chain(self.extra).flatten() {
+        for row in crate::commands::ALL.iter().copied().flatten().chain(self.extra) {
             match by_name.get(row.name.as_bytes()) {
                 Some(at) => commands[*at] = row,
                 None => {
@@ -162,12 +186,18 @@ impl EngineBuilder {
                 }
             }
         }
-        Engine::empty(self.shards, self.databases, commands, by_name)
+        Engine::empty(self.shards, self.databases, commands, by_name, self.host)
     }
 }
 
 impl Engine {
-    fn empty(shards: usize, databases: u32, commands: Vec<&'static Command>, by_name: ByName) -> Engine {
+    fn empty(
+        shards: usize,
+        databases: u32,
+        commands: Vec<&'static Command>,
+        by_name: ByName,
+        host: Option<Host>,
+    ) -> Engine {
         let calls = commands.iter().map(|_| CommandStats::default()).collect();
         Engine {
             inner: Arc::new(Inner {
@@ -191,6 +221,7 @@ impl Engine {
                 commands,
                 by_name,
                 calls,
+                host,
             }),
         }
     }
@@ -231,10 +262,10 @@ pub enum Outcome {
     External,
     /// The command waits for a key: see [`Session::blocked`].
     Blocked,
+    /// EXEC came to a command that the caller has to run without the locks ([`Session::take_interrupting`] has it); its reply
+    /// comes next, and then [`Engine::resume`] goes on.
+    Interrupted,
 }
-
-/// Runs the embedder's commands inside EXEC, where the shards are locked: it must not call the engine.
-pub type ExternalInExec<'a> = &'a mut dyn FnMut(Row, &[&[u8]], &mut Ctx<'_>);
 
 /// The current Unix time in milliseconds.
 pub fn now_ms() -> i64 {
@@ -244,7 +275,7 @@ pub fn now_ms() -> i64 {
 impl Engine {
     /// Settings to begin with.
     pub fn builder() -> EngineBuilder {
-        EngineBuilder { shards: 32, databases: 16, extra: Vec::new() }
+        EngineBuilder { shards: 32, databases: 16, extra: Vec::new(), host: None }
     }
 
     /// An empty engine of this one's shape, commands and thresholds: to be loaded beside it, and then
@@ -252,7 +283,8 @@ impl Engine {
     pub fn beside(&self) -> Engine {
         let inner = &self.inner;
         let (commands, by_name) = (inner.commands.clone(), inner.by_name.clone());
-        let engine = Engine::empty(inner.shards.len(), inner.databases, commands, by_name);
+        let host = inner.host.clone();
+        let engine = Engine::empty(inner.shards.len(), inner.databases, commands, by_name, host);
         engine.limits().copy_from(self.limits());
         engine
     }
@@ -304,6 +336,16 @@ impl Engine {
         self.inner.changes.load(Ordering::Relaxed)
     }
 
+    /// The whole command table, by index.
+    pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+        self.inner.commands.iter().enumerate().map(|(id, command)| Row { id, command })
+    }
+
+    /// The row at an index.
+    pub fn row(&self, id: usize) -> Option<Row> {
+        self.inner.commands.get(id).map(|command| Row { id, command })
+    }
+
     /// The command table.
     pub fn commands(&self) -> impl Iterator<Item = Row> + '_ {
         self.inner.commands.iter().enumerate().map(|(id, command)| Row { id, command })
@@ -327,6 +369,11 @@ impl Engine {
         }
         let id = *self.inner.by_name.get(&lower[..n])?;
         Some(Row { id, command: self.inner.commands[id] })
+    }
+
+    /// Finds a command by the name it was registered by, in any case, whatever it is called now.
+    pub fn lookup_original(&self, name: &[u8]) -> Option<Row> {
+        self.rows().find(|row| row.command.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// Starts fetching what commands on these keys of a database will touch first, so that their cache misses overlap: for
@@ -380,12 +427,7 @@ impl Engine {
     /// Counters of all shards together.
     pub fn shard_stats(&self) -> ShardStats {
         let mut sum = ShardStats::default();
-        for s in &self.inner.shards {
-            let s = s.lock().stats;
-            sum.hits += s.hits;
-            sum.misses += s.misses;
-            sum.expired += s.expired;
-        }
+        self.inner.shards.iter().for_each(|s| sum.add(&s.lock().stats));
         sum
     }
 
@@ -400,116 +442,73 @@ impl Engine {
     /// `(keys, keys with expiry)` of every database.
     pub fn db_sizes(&self) -> Vec<(u64, u64)> {
         let mut sizes = vec![(0, 0); self.inner.databases as usize];
-        for s in &self.inner.shards {
-            for (db, t) in s.lock().dbs.iter().enumerate() {
-                sizes[db].0 += t.len() as u64;
-                sizes[db].1 += t.with_ttl() as u64;
-            }
-        }
+        self.inner.shards.iter().for_each(|s| s.lock().add_sizes(&mut sizes));
         sizes
     }
 
     /// Runs `f` with every shard locked, in database `db`; effects `f` propagates are logged.
     pub fn exclusive<R>(&self, db: u32, out: &mut Vec<u8>, f: impl FnOnce(&mut Ctx<'_>) -> R) -> R {
-        let mut s = self.session();
-        s.db = db;
-        let held = Held::All(self.inner.lock_all());
-        let mut cx = self.context(&mut s.fx, held, db, false, now_ms(), out, false);
+        let mut fx = Effects::default();
+        let mut cx = self.context(&mut fx, self.hold_all(), db, false, now_ms(), Reply::new(out, false));
         let r = f(&mut cx);
-        let (held, fx) = cx.into_parts();
-        self.commit(fx, None);
-        self.unlock(held, fx);
+        let (held, fx) = self.conclude(cx, Appended::Effects);
+        self.release(held, fx);
         r
     }
 
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn context<'a>(
-        &'a self,
-        fx: &'a mut Effects,
-        held: Held<'a>,
-        db: u32,
-        from_primary: bool,
-        now: i64,
-        out: &'a mut Vec<u8>,
-        resp3: bool,
-    ) -> Ctx<'a> {
-        fx.clear();
-        let role = self.inner.role.get();
-        let replica = role.is_replica();
-        fx.enabled = !from_primary && !replica && self.inner.log.is_active();
-        Ctx {
-            keys: Keys {
-                inner: &self.inner,
-                held,
-                fx,
-                db,
-                now,
-                replica,
-                keep_expired: role.keeps_expired(),
-                see_expired: from_primary,
-                may_block: false,
-            },
-            out: Reply::new(out, resp3),
+    /// Runs one command for a caller, appending its reply to `out`. Commands of the embedder's come back as
+    /// [`Outcome::External`]; inside EXEC they run at their place, see [`Caller`].
+    pub fn call<C: Caller>(&self, caller: &mut C, row: Row, req: Request<'_>, out: &mut Vec<u8>) -> Outcome {
+        if matches!(row.command.run, Run::Transaction(TxOp::Exec)) {
+            return self.exec(caller, row, req, out);
         }
+        let s = caller.session();
+        let mut raw = req.raw.filter(|_| s.from_primary);
+        let outcome = self.dispatch(s, row, req, out, &mut raw);
+        if raw.is_some() && !matches!(outcome, Outcome::Stalled | Outcome::External) {
+            // After it ran: the stream's bytes go with the database they leave selected.
+            self.relay(s, raw);
+        }
+        outcome
     }
 
-    /// Runs one command for a session, appending its reply to `out`. `external` runs registered commands inside
-    /// EXEC; outside of it they come back as [`Outcome::External`].
-    pub fn call(
+    /// Runs a command, or queues it. `raw` are the bytes of a primary's stream; they are taken where they are logged under
+    /// the command's locks.
+    pub(crate) fn dispatch(
         &self,
         s: &mut Session,
         row: Row,
         req: Request<'_>,
         out: &mut Vec<u8>,
-        external: ExternalInExec<'_>,
+        raw: &mut Option<&[u8]>,
     ) -> Outcome {
-        debug_assert!(req.raw.is_none_or(|raw| is_encoded(raw, req.args)), "raw bytes are not the arguments");
         let command = row.command;
         if !command.arity_ok(req.args.len()) {
             s.break_multi();
-            self.relay(s, req);
             return self.refuse(row.id, s.resp3, out, &CmdError::arity(command.name), true);
         }
         if s.transaction.is_some()
             && !matches!(command.run, Run::Transaction(_))
-            && !is_immediate(command.name)
+            && !command.flags.contains(Flags::IMMEDIATE)
         {
-            return self.queue(s, row, req, out);
+            return self.queue(s, row, req.args, out);
         }
         match command.run {
-            Run::External => return Outcome::External,
+            Run::Keys(f) => self.run(s, row, f, false, req, out, raw),
+            Run::All(f) => self.run(s, row, f, true, req, out, raw),
+            Run::External => Outcome::External,
+            Run::Transaction(op) => self.run_transaction(op, row, s, req.args, out),
             Run::Session(f) => {
-                let resp3 = s.resp3;
-                let start = out.len();
+                let (resp3, start) = (s.resp3, out.len());
                 let result = f(s, req.args, &mut Reply::new(out, resp3));
-                // After it ran: the stream's bytes go with the database they leave selected.
-                self.relay(s, req);
-                if let Err(e) = result {
-                    out.truncate(start);
-                    return self.refuse(row.id, resp3, out, &e, false);
-                }
+                self.replied(row.id, resp3, result, start, out)
             }
-            Run::Transaction(op) => return self.run_transaction(op, row, s, req, out, external),
-            Run::Keys(_) | Run::All(_) => return self.run(s, row, req, out),
-        }
-        self.inner.calls[row.id].calls.fetch_add(1, Ordering::Relaxed);
-        Outcome::Done
-    }
-
-    /// On a replica, the primary's stream is the log: what changes nothing is appended as it came. Inside MULTI it
-    /// waits for EXEC, so that no cut begins in the middle of a block.
-    pub(crate) fn relay(&self, s: &mut Session, req: Request<'_>) {
-        let Some(raw) = req.raw.filter(|_| s.from_primary) else { return };
-        if s.in_multi() {
-            s.block.extend_from_slice(raw);
-        } else {
-            self.inner.log.append_stream(raw, s.db);
         }
     }
 
     /// Appends bytes of the primary's stream that the engine was not asked to run (see `Session::from_primary`).
     pub fn relay_unknown(&self, s: &mut Session, raw: &[u8]) {
-        self.relay(s, Request { args: &[], raw: Some(raw) });
+        self.relay(s, Some(raw));
     }
 
     pub(crate) fn refuse(
@@ -529,203 +528,84 @@ impl Engine {
         Outcome::Refused
     }
 
+    /// Counts a command that ran; where it failed its reply is the error.
     #[inline]
-    fn run(&self, s: &mut Session, row: Row, req: Request<'_>, out: &mut Vec<u8>) -> Outcome {
-        let (f, held) = match row.command.run {
-            Run::Keys(f) => (f, self.lock_keys(row.command.keys, req.args)),
-            Run::All(f) => (f, Held::All(self.inner.lock_all())),
-            _ => unreachable!("call() sends only these here"),
-        };
-        let mut held = held;
-        // Whoever let it through may have looked before the role changed; from here on it cannot.
-        if self.inner.role.get().refuses_writes()
-            && row.command.flags.contains(Flags::WRITE)
-            && !s.from_primary
-        {
-            return self.refuse(row.id, s.resp3, out, &CmdError::READ_ONLY_REPLICA, true);
-        }
-        if self.inner.role.get().holds_writes()
-            && row.command.flags.intersects(Flags::LOGGED)
-            && !s.from_primary
-        {
-            return Outcome::Stalled;
-        }
-        if self.wakes(&held, row.command, req.args) {
-            drop(held);
-            held = Held::All(self.inner.lock_all());
-        }
-        if self.inner.cut_active.load(Ordering::Relaxed)
-            && row.command.flags.contains(Flags::WRITE)
-            && self.must_stall(&mut held, s.db, row.command.keys, req.args)
-        {
-            return Outcome::Stalled;
-        }
-        if self.inner.cut_active.load(Ordering::Relaxed) {
-            self.hand_over_read_keys(&mut held, s.db, row.command, req.args);
-        }
-        let now = if s.now_ms == 0 { now_ms() } else { s.now_ms };
-        let start = out.len();
-        let (db, resp3, from_primary) = (s.db, s.resp3, s.from_primary);
-        let may_block = s.may_block && !from_primary;
-        let mut cx = self.context(&mut s.fx, held, db, from_primary, now, out, resp3);
-        cx.keys.may_block = may_block;
-        let before = Expiries::before(&mut cx, row.command, req.args, from_primary);
-        let result = f(&mut cx, req.args);
-        if let Some(before) = before.filter(|_| cx.keys.fx.dirty > 0) {
-            self.inner.own_expiries.note(&mut cx, row.command, req.args, &before);
-        }
-        if !cx.keys.fx.replaced && cx.keys.fx.dirty > 0 && cx.keys.fx.enabled {
-            if cx.keys.fx.ops.is_empty() && req.raw.is_some() {
-                // The common case: one effect, appended as it came.
-            } else {
-                match req.raw {
-                    Some(raw) => cx.keys.fx.push_encoded(db, raw),
-                    None => cx.keys.fx.push(db, req.args),
-                }
-            }
-        }
-        let (mut held, fx) = cx.into_parts();
-        let verbatim = !fx.replaced && fx.dirty > 0 && fx.enabled && fx.ops.is_empty();
-        if from_primary {
-            // The primary's own bytes are the effect, so that offsets stay equal.
-            if let Some(raw) = req.raw {
-                self.inner.log.append_stream(raw, db);
-            }
-        } else if fx.ops.len() > 1 && row.command.flags.contains(Flags::ARBITRARY_KEYS) {
-            self.commit_apart(fx);
-        } else {
-            self.commit(fx, if verbatim { req.raw.map(|raw| (db, raw)) } else { None });
-        }
-        if fx.dirty > 0 {
-            self.inner.changes.fetch_add(fx.dirty, Ordering::Relaxed);
-        }
-        if let Some(wish) = fx.wish.take() {
-            self.announce(fx);
-            s.blocked = Some(self.enqueue(&mut held, wish, db, resp3, req.args));
-            return Outcome::Blocked;
-        }
-        self.unlock(held, fx);
+    fn replied(&self, id: usize, resp3: bool, result: CmdResult, start: usize, out: &mut Vec<u8>) -> Outcome {
         match result {
             Ok(()) => {
-                self.inner.calls[row.id].calls.fetch_add(1, Ordering::Relaxed);
+                self.inner.calls[id].calls.fetch_add(1, Ordering::Relaxed);
                 Outcome::Done
             }
             Err(e) => {
                 out.truncate(start);
-                self.refuse(row.id, resp3, out, &e, false)
+                self.refuse(id, resp3, out, &e, false)
             }
         }
     }
 
-    /// Appends effects to the log; the shards are still locked.
-    pub(crate) fn commit(&self, fx: &mut Effects, verbatim: Option<(u32, &[u8])>) {
-        if !fx.enabled {
-            return;
-        }
-        if let Some((db, raw)) = verbatim {
-            return self.inner.log.append(db, raw);
-        }
-        match fx.ops.len() {
-            0 => {}
-            1 => self.inner.log.append(fx.ops[0].0, &fx.buf),
-            _ => {
-                let mut from = 0;
-                self.inner.log.append_transaction(fx.ops.iter().map(|(db, end)| {
-                    let range = from..*end;
-                    from = *end;
-                    (*db, &fx.buf[range])
-                }));
-            }
-        }
-    }
-
-    /// Appends effects that have nothing to do with each other.
-    fn commit_apart(&self, fx: &Effects) {
-        let mut from = 0;
-        for (db, end) in &fx.ops {
-            self.inner.log.append(*db, &fx.buf[from..*end]);
-            from = *end;
-        }
-    }
-
-    /// Lets go of the shards; commands that waited for what changed are served before.
+    /// Begins a command: see [`Engine::begin`].
     #[inline]
-    pub(crate) fn unlock(&self, held: Held<'_>, fx: &mut Effects) {
-        self.announce(fx);
-        if !fx.ready.is_empty() {
-            self.serve_ready(held, std::mem::take(&mut fx.ready));
-        }
-    }
-
-    fn lock_keys(&self, keys: KeySpec, args: &[&[u8]]) -> Held<'_> {
-        if let KeySpec::Range { first, last, .. } = keys
+    fn begin_command(&self, command: &Command, args: &[&[u8]], db: u32, all: bool) -> Option<Held<'_>> {
+        if let KeySpec::Range { first, last, .. } = command.keys
             && last == first as i32
         {
-            let i = self.inner.shard_of(hash(args[first]));
-            return Held::One(i, self.inner.shards[i].lock());
+            return self.begin(all, &[self.want(db, args[first], Access::of(command))]);
         }
-        let mut indexes: SmallVec<[usize; 8]> = SmallVec::new();
-        keys.each(args, |at| indexes.push(self.inner.shard_of(hash(args[at]))));
-        self.lock_indexes(indexes)
+        let mut wanted: SmallVec<[Wanted<'_>; 8]> = SmallVec::new();
+        self.want_all(&mut wanted, db, command, args);
+        self.begin(all, &wanted)
     }
 
-    pub(crate) fn lock_indexes(&self, mut indexes: SmallVec<[usize; 8]>) -> Held<'_> {
-        indexes.sort_unstable();
-        indexes.dedup();
-        match indexes.len() {
-            0 => Held::None,
-            1 => Held::One(indexes[0], self.inner.shards[indexes[0]].lock()),
-            n if n == self.inner.shards.len() => Held::All(self.inner.lock_all()),
-            _ => Held::Some(self.inner.lock_some(&indexes)),
-        }
-    }
-
-    /// Would this write add a pre-image to a queue that is full?
-    #[cold]
-    pub(crate) fn must_stall(&self, held: &mut Held<'_>, db: u32, keys: KeySpec, args: &[&[u8]]) -> bool {
-        if !self.inner.queue_level.is_full() {
-            return false;
-        }
-        let mut stall = false;
-        keys.each(args, |at| {
-            let h = hash(args[at]);
-            let index = self.inner.shard_of(h);
-            stall |= held.unvisited(index, db, h, args[at]);
-        });
-        stall
-    }
-
-    /// A write that reads one key to change another (COPY, SUNIONSTORE) needs both to be delivered before its effect
-    /// where cut and log share a stream. What it changes is handed over when it changes; here the rest follows.
-    pub(crate) fn hand_over_read_keys(
+    #[inline]
+    #[allow(clippy::too_many_arguments)]
+    fn run(
         &self,
-        held: &mut Held<'_>,
-        db: u32,
-        command: &Command,
-        args: &[&[u8]],
-    ) {
-        const CHANGE_EVERY_KEY: [&str; 6] = ["del", "unlink", "mset", "msetnx", "rename", "renamenx"];
-        if !command.flags.contains(Flags::WRITE)
-            || matches!(command.keys, KeySpec::None | KeySpec::Range { first: 1, last: 1, .. })
-            || CHANGE_EVERY_KEY.contains(&command.name)
+        s: &mut Session,
+        row: Row,
+        f: KeyFn,
+        all: bool,
+        req: Request<'_>,
+        out: &mut Vec<u8>,
+        stream: &mut Option<&[u8]>,
+    ) -> Outcome {
+        let (command, args, db) = (row.command, req.args, s.db);
+        let Some(held) = self.begin_command(command, args, db, all) else { return Outcome::Stalled };
+        let (resp3, from_primary, start) = (s.resp3, s.from_primary, out.len());
+        // Whoever let it through may have looked before the role changed; from here on it cannot.
+        if let Some(why) = self.inner.role.get().forbids(command.flags)
+            && !from_primary
         {
-            return;
+            return match why {
+                Forbidden::ForNow => Outcome::Stalled,
+                Forbidden::ReadOnly => self.refuse(row.id, resp3, out, &CmdError::READ_ONLY_REPLICA, true),
+            };
         }
-        command.keys.each(args, |at| {
-            let h = hash(args[at]);
-            held.hand_over(self.inner.shard_of(h), db, h, args[at]);
-        });
+        let (now, may_block) = (s.now(), s.may_block && !from_primary);
+        let mut cx = self.context(&mut s.fx, held, db, from_primary, now, Reply::new(out, resp3));
+        cx.keys.may_block = may_block;
+        let result = self.run_row(&mut cx, command, args, from_primary, f);
+        let fx = &mut *cx.keys.fx;
+        let as_it_came = !fx.replaced && fx.dirty > 0 && fx.enabled;
+        let appended = match (stream.take(), req.raw) {
+            // The primary's own bytes are the effect, so that offsets stay equal.
+            (Some(raw), _) => Appended::Relayed(db, raw),
+            (None, Some(raw)) if as_it_came && fx.ops.is_empty() => Appended::AsItCame(db, raw),
+            (None, raw) => {
+                match raw {
+                    Some(raw) if as_it_came => fx.push_encoded(db, raw),
+                    None if as_it_came => fx.push(db, args),
+                    _ => {}
+                }
+                let apart = command.flags.contains(Flags::ARBITRARY_KEYS);
+                if apart { Appended::Apart } else { Appended::Effects }
+            }
+        };
+        let (mut held, fx) = self.conclude(cx, appended);
+        if let Some(wish) = fx.wish.take() {
+            s.blocked = Some(self.enqueue(&mut held, wish, db, resp3, args));
+            return Outcome::Blocked;
+        }
+        self.release(held, fx);
+        self.replied(row.id, resp3, result, start, out)
     }
-}
-
-/// Commands that run at once even inside MULTI.
-fn is_immediate(name: &str) -> bool {
-    matches!(name, "quit" | "reset")
-}
-
-/// Are these bytes what the log would write?
-fn is_encoded(raw: &[u8], args: &[&[u8]]) -> bool {
-    let mut encoded = Vec::with_capacity(raw.len());
-    crate::log::encode_command(&mut encoded, args);
-    encoded == raw
 }

@@ -187,6 +187,11 @@ impl Keys<'_> {
         (self.now / 1000) as u32 & 0x00ff_ffff
     }
 
+    /// What the embedder registered for its rows, if it is a `T`: see [`crate::EngineBuilder::host`].
+    pub fn host<T: std::any::Any>(&self) -> Option<&T> {
+        self.inner.host.as_ref()?.downcast_ref()
+    }
+
     /// Encoding thresholds.
     pub fn limits(&self) -> &crate::config::Limits {
         &self.inner.limits

@@ -5,6 +5,7 @@
 //! log, and nothing of the old role follows: no write, no expired key, no record of the server's own
 //! ([`Engine::append_own`]). A client's write that was let through before finds the new role and is refused.
 
+use crate::command::Flags;
 use crate::engine::Engine;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -28,10 +29,16 @@ impl Role {
         self.contains(Role::REPLICA)
     }
 
-    /// Are writes of clients refused?
+    /// Why what a client asks for may not run now, going by its flags.
     #[inline]
-    pub(crate) fn refuses_writes(self) -> bool {
-        self.contains(Role::REPLICA.union(Role::READ_ONLY))
+    pub(crate) fn forbids(self, flags: Flags) -> Option<Forbidden> {
+        if self.contains(Role::REPLICA.union(Role::READ_ONLY)) && flags.contains(Flags::WRITE) {
+            Some(Forbidden::ReadOnly)
+        } else if self.contains(Role::HOLD_WRITES) && flags.intersects(Flags::LOGGED) {
+            Some(Forbidden::ForNow)
+        } else {
+            None
+        }
     }
 
     /// Does somebody else decide, or nobody for now, that an expired key goes?
@@ -39,12 +46,15 @@ impl Role {
     pub(crate) fn keeps_expired(self) -> bool {
         self.intersects(Role::REPLICA.union(Role::HOLD_WRITES))
     }
+}
 
-    /// Do writes of clients wait?
-    #[inline]
-    pub(crate) fn holds_writes(self) -> bool {
-        self.contains(Role::HOLD_WRITES)
-    }
+/// Why a client's write may not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forbidden {
+    /// A replica that takes no writes.
+    ReadOnly,
+    /// Nothing may change for now: it is to come again.
+    ForNow,
 }
 
 /// The role an engine has.
@@ -60,9 +70,11 @@ impl RoleCell {
 
     /// Changes it; the caller holds every shard's lock.
     pub(crate) fn set(&self, bits: Role, on: bool) {
-        let mut role = self.get();
-        role.set(bits, on);
-        self.0.store(role.bits(), Ordering::Release);
+        if on {
+            self.0.fetch_or(bits.bits(), Ordering::AcqRel);
+        } else {
+            self.0.fetch_and(!bits.bits(), Ordering::AcqRel);
+        }
     }
 }
 
@@ -74,9 +86,9 @@ impl Engine {
     }
 
     /// Has clients' writes refused while this is a replica, as `replica-read-only` asks for. Typed calls are the owner's and
-    /// are not refused.
+    /// are not refused. This is no barrier: a write that is under way may still run.
     pub fn set_read_only_replica(&self, read_only: bool) {
-        self.set_role(Role::READ_ONLY, read_only);
+        self.inner.role.set(Role::READ_ONLY, read_only);
     }
 
     /// Has clients' writes wait ([`Outcome::Stalled`](crate::Outcome::Stalled)), and expired keys hidden and not deleted, as
@@ -207,7 +219,7 @@ mod tests {
             let mut raw = Vec::new();
             crate::log::encode_command(&mut raw, &args);
             let request = crate::Request { args: &args, raw: Some(&raw) };
-            engine.call(session, row, request, &mut Vec::new(), &mut |_, _, _| ())
+            engine.call(session, row, request, &mut Vec::new())
         };
         call(&mut session, "SET a 1");
         engine.hold_writes(true);

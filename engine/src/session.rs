@@ -1,7 +1,9 @@
 //! A session: what one client has selected, queued and watched.
 
 use crate::command::{CmdError, Command, Flags, Run, TxOp};
+use crate::engine::{Outcome, Row, now_ms};
 use crate::keyspace::Effects;
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +16,19 @@ pub(crate) struct Queued {
     pub(crate) id: usize,
     pub(crate) command: &'static Command,
     pub(crate) args: Vec<Vec<u8>>,
+}
+
+impl Queued {
+    pub(crate) fn args(&self) -> SmallVec<[&[u8]; 8]> {
+        self.args.iter().map(Vec::as_slice).collect()
+    }
+}
+
+/// A block of MULTI that EXEC runs, and how far it is.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) queued: Vec<Queued>,
+    pub(crate) at: usize,
 }
 
 /// The flags of several commands together.
@@ -70,6 +85,8 @@ pub struct Session {
     /// Errors that commands of the last EXEC replied, for counters; the embedder takes them out.
     pub exec_errors: Vec<CmdError>,
     pub(crate) transaction: Option<Transaction>,
+    /// The rest of a block that a command interrupted.
+    pub(crate) interrupted: Option<Block>,
     pub(crate) watches: Vec<Watch>,
     pub(crate) touched: Arc<AtomicBool>,
     pub(crate) fx: Effects,
@@ -95,6 +112,7 @@ impl Session {
             blocked: None,
             exec_errors: Vec::new(),
             transaction: None,
+            interrupted: None,
             watches: Vec::new(),
             touched: Arc::new(AtomicBool::new(false)),
             fx: Effects::default(),
@@ -124,6 +142,11 @@ impl Session {
         flags
     }
 
+    /// Has MULTI queued a command that empties every database?
+    pub fn will_empty(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|t| !t.broken && t.flags.any.contains(Flags::EMPTIES))
+    }
+
     /// Number of watched keys.
     pub fn watching(&self) -> usize {
         self.watches.len()
@@ -150,6 +173,32 @@ impl Session {
             }
             _ => Err(CmdError::text("ERR DB index is out of range")),
         }
+    }
+
+    /// The time its commands see.
+    #[inline]
+    pub(crate) fn now(&self) -> i64 {
+        if self.now_ms == 0 { now_ms() } else { self.now_ms }
+    }
+
+    /// Has a command interrupted a block, whose rest waits for [`crate::Engine::resume`]?
+    #[inline]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.is_some()
+    }
+
+    /// Takes the command that interrupted a block, for the embedder to run.
+    pub fn take_interrupting(&mut self) -> Option<(Row, Vec<Vec<u8>>)> {
+        let block = self.interrupted.as_mut()?;
+        let q = block.queued.get_mut(block.at)?;
+        block.at += 1;
+        Some((Row { id: q.id, command: q.command }, std::mem::take(&mut q.args)))
+    }
+
+    /// Keeps the rest of a block, if there is one.
+    pub(crate) fn interrupt(&mut self, rest: Option<Block>) -> Outcome {
+        self.interrupted = rest;
+        if self.interrupted.is_some() { Outcome::Interrupted } else { Outcome::Done }
     }
 
     pub(crate) fn was_touched(&self) -> bool {

@@ -4,22 +4,58 @@
 //! between, what was watched is judged and what was queued is run at one moment, the effects enter the log as one
 //! block, and no cut begins inside it. An error of one command does not undo the others, as in Redis.
 //!
+//! Commands of the embedder's run at their place too, through the [`Caller`], on the keys that are locked. One that cannot (it
+//! talks to the network, or needs the locks itself) *interrupts* the block: what ran so far is logged and the locks are let
+//! go of ([`Outcome::Interrupted`]), the caller runs the command, and [`Engine::resume`] goes on behind it. Order and replies
+//! are those of one block; in the log, and for others, it is several.
+//!
 //! A watch is a flag the session shares with the shards of its keys: whoever changes such a key raises it (see
 //! [`crate::keyspace::Keys::signal`]). What a session has queued and watched is kept in [`crate::session`]; the rows
 //! are among the [`crate::commands`].
 
 use crate::command::{CmdError, Flags, Run, TxOp};
-use crate::engine::{Engine, ExternalInExec, Outcome, Request, Row, now_ms};
-use crate::expiry::own::Expiries;
+use crate::engine::{Engine, Outcome, Request, Row};
+use crate::execute::{Access, Appended, Wanted};
 use crate::hash::hash;
 use crate::keyspace::{Ctx, Held};
 use crate::resp::Reply;
-use crate::session::{MAX_QUEUED, Queued, Session, Transaction, Watch};
+use crate::role::Forbidden;
+use crate::session::{Block, MAX_QUEUED, Queued, Session, Transaction, Watch};
 use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
 
 /// Errors kept for [`Session::exec_errors`].
 const MAX_EXEC_ERRORS: usize = 1024;
+
+/// Whoever a command runs for: a connection of the embedder's, or a session by itself.
+pub trait Caller {
+    /// The session.
+    fn session(&mut self) -> &mut Session;
+
+    /// Runs one of the embedder's commands inside EXEC, on the keys, every shard of which is locked: it must not call
+    /// the engine. [`InBlock::Apart`] has it run without the locks instead; nothing may be replied then.
+    fn run_in_block(&mut self, row: Row, args: &[&[u8]], cx: &mut Ctx<'_>) -> InBlock;
+}
+
+/// What became of an embedder's command inside EXEC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InBlock {
+    /// It ran; its reply is written.
+    Done,
+    /// It cannot run while the shards are locked.
+    Apart,
+}
+
+impl Caller for Session {
+    fn session(&mut self) -> &mut Session {
+        self
+    }
+
+    fn run_in_block(&mut self, row: Row, _: &[&[u8]], cx: &mut Ctx<'_>) -> InBlock {
+        cx.out.error(&format!("ERR '{}' is for the embedder to run", row.command.name));
+        InBlock::Done
+    }
+}
 
 /// What EXEC replies where the state of the server forbids something that was queued; `why` is the error that the
 /// command alone would get.
@@ -29,17 +65,16 @@ pub fn abort_because(why: &str) -> CmdError {
 
 impl Engine {
     /// Queues a command that came inside MULTI.
-    pub(crate) fn queue(&self, s: &mut Session, row: Row, req: Request<'_>, out: &mut Vec<u8>) -> Outcome {
-        self.relay(s, req);
-        let args = req.args;
+    pub(crate) fn queue(&self, s: &mut Session, row: Row, args: &[&[u8]], out: &mut Vec<u8>) -> Outcome {
         if row.command.flags.contains(Flags::NO_MULTI) {
             s.break_multi();
             let e = CmdError::text("ERR Command not allowed inside a transaction");
             return self.refuse(row.id, s.resp3, out, &e, true);
         }
+        // What a trusted stream queues is bounded by what has arrived of it; to drop it would part the data.
+        let full = !s.from_primary && s.queued() >= MAX_QUEUED as i64;
         let t = s.transaction.as_mut().expect("the caller checked");
-        // Not for a primary's block: to refuse a part of it would be to lose the whole.
-        if t.queued.len() >= MAX_QUEUED && !s.from_primary {
+        if full {
             t.broken = true;
             let e = CmdError(format!("ERR MULTI queue is full ({MAX_QUEUED} commands)").into());
             return self.refuse(row.id, s.resp3, out, &e, true);
@@ -54,65 +89,39 @@ impl Engine {
         Outcome::Done
     }
 
-    /// Runs one of the commands that make transactions.
+    /// Runs one of the commands that make transactions, but for an EXEC that has something to run.
     pub(crate) fn run_transaction(
         &self,
         op: TxOp,
         row: Row,
         s: &mut Session,
-        req: Request<'_>,
+        args: &[&[u8]],
         out: &mut Vec<u8>,
-        external: ExternalInExec<'_>,
     ) -> Outcome {
         let refusal = match op {
             TxOp::Multi if s.in_multi() => Some("ERR MULTI calls can not be nested"),
-            TxOp::Exec if !s.in_multi() => Some("ERR EXEC without MULTI"),
+            TxOp::Exec => Some("ERR EXEC without MULTI"),
             TxOp::Discard if !s.in_multi() => Some("ERR DISCARD without MULTI"),
             TxOp::Watch if s.in_multi() => Some("ERR WATCH inside MULTI is not allowed"),
             _ => None,
         };
         if let Some(text) = refusal {
-            self.relay(s, req);
             return self.refuse(row.id, s.resp3, out, &CmdError::text(text), false);
         }
-        let resp3 = s.resp3;
         match op {
-            TxOp::Multi => {
-                s.transaction = Some(Transaction::default());
-                self.relay(s, req);
-            }
-            TxOp::Discard => {
-                self.relay(s, req);
-                s.transaction = None;
-                self.relay_block(s);
-                self.unwatch(s);
-            }
-            TxOp::Watch => {
-                self.relay(s, req);
-                self.watch(s, &req.args[1..]);
-            }
-            TxOp::Unwatch if s.in_multi() => return self.queue(s, row, req, out),
-            TxOp::Unwatch => {
-                self.relay(s, req);
-                self.unwatch(s);
-            }
-            TxOp::Exec => return self.exec(s, row, req, out, external),
+            TxOp::Multi => s.transaction = Some(Transaction::default()),
+            TxOp::Watch => self.watch(s, &args[1..]),
+            TxOp::Unwatch if s.in_multi() => return self.queue(s, row, args, out),
+            TxOp::Unwatch => self.unwatch(s),
+            TxOp::Discard | TxOp::Exec => self.discard(s),
         }
         self.command_stats(row.id).calls.fetch_add(1, Ordering::Relaxed);
-        Reply::new(out, resp3).ok();
+        Reply::new(out, s.resp3).ok();
         Outcome::Done
     }
 
-    /// Appends the bytes of a MULTI block that has ended.
-    fn relay_block(&self, s: &mut Session) {
-        let block = std::mem::take(&mut s.block);
-        if !block.is_empty() {
-            self.inner.log.append_stream(&block, s.db);
-        }
-    }
-
     fn watch(&self, s: &mut Session, keys: &[&[u8]]) {
-        let now = if s.now_ms == 0 { now_ms() } else { s.now_ms };
+        let now = s.now();
         for key in keys {
             let h = hash(key);
             let mut shard = self.inner.shards[self.inner.shard_of(h)].lock();
@@ -139,147 +148,163 @@ impl Engine {
 
     /// Ends a session: its watches go. Call it before dropping a session that may watch keys.
     pub fn end_session(&self, s: &mut Session) {
-        s.transaction = None;
-        self.unwatch(s);
+        self.discard(s);
     }
 
     /// Gives up a transaction, and what the session watches with it.
     pub fn discard(&self, s: &mut Session) {
-        self.end_session(s);
+        s.transaction = None;
+        s.interrupted = None;
+        self.unwatch(s);
     }
 
-    fn exec(
+    /// EXEC.
+    pub(crate) fn exec(
         &self,
-        s: &mut Session,
+        caller: &mut dyn Caller,
         row: Row,
         req: Request<'_>,
         out: &mut Vec<u8>,
-        external: ExternalInExec<'_>,
     ) -> Outcome {
-        let t = s.transaction.take().expect("the caller checked");
-        if t.broken {
-            if let Some(raw) = req.raw.filter(|_| s.from_primary) {
-                s.block.extend_from_slice(raw);
-                self.relay_block(s);
+        let s = caller.session();
+        let mut raw = req.raw.filter(|_| s.from_primary);
+        let outcome = if !s.in_multi() || !row.command.arity_ok(req.args.len()) {
+            self.dispatch(s, row, req, out, &mut raw)
+        } else {
+            let t = s.transaction.take().expect("in MULTI");
+            if t.broken {
+                self.unwatch(s);
+                let e = CmdError::text("EXECABORT Transaction discarded because of previous errors.");
+                self.refuse(row.id, s.resp3, out, &e, false)
+            } else {
+                self.begin_block(caller, row, t, out, &mut raw)
             }
-            self.unwatch(s);
-            let e = CmdError::text("EXECABORT Transaction discarded because of previous errors.");
-            return self.refuse(row.id, s.resp3, out, &e, false);
+        };
+        if outcome != Outcome::Stalled {
+            self.relay(caller.session(), raw);
         }
-        let Some(held) = self.lock_queued(s, &t) else {
+        outcome
+    }
+
+    fn begin_block(
+        &self,
+        caller: &mut dyn Caller,
+        row: Row,
+        t: Transaction,
+        out: &mut Vec<u8>,
+        raw: &mut Option<&[u8]>,
+    ) -> Outcome {
+        let s = caller.session();
+        let Some(held) = self.lock_queued(s.db, &t.queued, &s.watches) else {
             s.transaction = Some(t);
             return Outcome::Stalled;
         };
-        if self.inner.role.get().refuses_writes() && t.flags.any.contains(Flags::WRITE) && !s.from_primary {
+        if let Some(why) = self.inner.role.get().forbids(t.flags.any)
+            && !s.from_primary
+        {
             drop(held);
+            if why == Forbidden::ForNow {
+                s.transaction = Some(t);
+                return Outcome::Stalled;
+            }
             self.unwatch(s);
             return self.refuse(row.id, s.resp3, out, &abort_because(&CmdError::READ_ONLY_REPLICA.0), true);
         }
-        if self.inner.role.get().holds_writes() && t.flags.any.intersects(Flags::LOGGED) && !s.from_primary {
-            drop(held);
-            s.transaction = Some(t);
-            return Outcome::Stalled;
-        }
-        let now = if s.now_ms == 0 { now_ms() } else { s.now_ms };
+        let bytes = raw.take().map(|raw| {
+            let mut block = std::mem::take(&mut s.block);
+            block.extend_from_slice(raw);
+            block
+        });
         let mut fx = std::mem::take(&mut s.fx);
-        let (mut db, resp3, from_primary) = (s.db, s.resp3, s.from_primary);
-        let mut cx = self.context(&mut fx, held, db, from_primary, now, out, resp3);
+        let mut cx = self.context(&mut fx, held, s.db, s.from_primary, s.now(), Reply::new(out, s.resp3));
         let due = s.watches.iter().any(|w| cx.keys.expired_since(w.db, &w.key, &s.touched));
-        if s.was_touched() || due {
+        let block = if s.was_touched() || due {
             cx.out.null_array();
+            None
         } else {
             cx.out.array(t.queued.len());
-            for q in &t.queued {
-                let args: SmallVec<[&[u8]; 8]> = q.args.iter().map(Vec::as_slice).collect();
-                self.exec_one(s, Row { id: q.id, command: q.command }, &args, &mut cx, external);
-                db = s.db;
-                cx.keys.db = db;
-            }
-        }
-        let (held, effects) = cx.into_parts();
-        if from_primary {
-            if let Some(raw) = req.raw {
-                s.block.extend_from_slice(raw);
-                self.relay_block(s);
-            }
-        } else {
-            self.commit(effects, None);
-        }
-        self.unlock(held, effects);
+            self.run_block(caller, Block { queued: t.queued, at: 0 }, &mut cx)
+        };
+        let s = caller.session();
+        let (held, effects) = match &bytes {
+            Some(bytes) => self.conclude(cx, Appended::Relayed(s.db, bytes)),
+            None => self.conclude(cx, Appended::Effects),
+        };
+        self.release(held, effects);
         s.fx = fx;
         self.unwatch(s);
         self.command_stats(row.id).calls.fetch_add(1, Ordering::Relaxed);
-        Outcome::Done
+        s.interrupt(block)
+    }
+
+    /// Goes on with a block that was interrupted, behind the command that interrupted it.
+    pub fn resume(&self, caller: &mut dyn Caller, out: &mut Vec<u8>) -> Outcome {
+        let s = caller.session();
+        let Some(block) = s.interrupted.take() else { return Outcome::Done };
+        let Some(held) = self.lock_queued(s.db, &block.queued[block.at..], &[]) else {
+            s.interrupted = Some(block);
+            return Outcome::Stalled;
+        };
+        let mut fx = std::mem::take(&mut s.fx);
+        let mut cx = self.context(&mut fx, held, s.db, s.from_primary, s.now(), Reply::new(out, s.resp3));
+        let block = self.run_block(caller, block, &mut cx);
+        let (held, effects) = self.conclude(cx, Appended::Effects);
+        self.release(held, effects);
+        let s = caller.session();
+        s.fx = fx;
+        s.interrupt(block)
     }
 
     /// Locks what the queued commands and the watches need, and hands a running cut what the commands will read;
     /// `None` where one of them has to wait for the cut.
-    fn lock_queued(&self, s: &Session, t: &Transaction) -> Option<Held<'_>> {
-        let mut indexes: SmallVec<[usize; 8]> = SmallVec::new();
+    fn lock_queued(&self, mut db: u32, queued: &[Queued], watches: &[Watch]) -> Option<Held<'_>> {
+        let mut wanted: SmallVec<[Wanted<'_>; 8]> = SmallVec::new();
         let mut all = false;
-        for q in &t.queued {
-            let args: SmallVec<[&[u8]; 8]> = q.args.iter().map(Vec::as_slice).collect();
-            match q.command.run {
-                Run::All(_) | Run::External => all = true,
-                _ => q.command.keys.each(&args, |at| indexes.push(self.inner.shard_of(hash(args[at])))),
+        for q in queued {
+            if q.command.flags.contains(Flags::SELECTS_DB) {
+                let chosen = q.args.get(1).and_then(|n| crate::num::parse_i64(n));
+                let chosen = chosen.and_then(|n| u32::try_from(n).ok());
+                db = chosen.filter(|n| *n < self.inner.databases).unwrap_or(db);
+            }
+            all |= matches!(q.command.run, Run::All(_) | Run::External);
+            if !matches!(q.command.run, Run::External) {
+                self.want_all(&mut wanted, db, q.command, &q.args());
             }
         }
-        for w in &s.watches {
-            indexes.push(self.inner.shard_of(hash(&w.key)));
-        }
-        let mut held = if all { Held::All(self.inner.lock_all()) } else { self.lock_indexes(indexes) };
-        if !all && self.each_queued(t, s.db, |_, q, args| self.wakes(&held, q.command, args)) {
-            drop(held);
-            held = Held::All(self.inner.lock_all());
-        }
-        if self.inner.cut_active.load(Ordering::Relaxed) {
-            if self.each_queued(t, s.db, |db, q, args| self.must_stall(&mut held, db, q.command.keys, args)) {
-                return None;
-            }
-            self.each_queued(t, s.db, |db, q, args| {
-                self.hand_over_read_keys(&mut held, db, q.command, args);
-                false
-            });
-        }
-        Some(held)
+        wanted.extend(watches.iter().map(|w| self.want(w.db, &w.key, Access::Read)));
+        self.begin(all, &wanted)
     }
 
-    /// Calls `f` with the queued commands and the databases they will run in, until it returns true.
-    fn each_queued(
-        &self,
-        t: &Transaction,
-        mut db: u32,
-        mut f: impl FnMut(u32, &Queued, &[&[u8]]) -> bool,
-    ) -> bool {
-        t.queued.iter().any(|q| {
-            let args: SmallVec<[&[u8]; 8]> = q.args.iter().map(Vec::as_slice).collect();
-            if q.command.name == "select" {
-                let wanted = crate::num::parse_i64(args[1]).and_then(|n| u32::try_from(n).ok());
-                db = wanted.filter(|n| *n < self.inner.databases).unwrap_or(db);
+    /// Runs queued commands to the end, or up to one that cannot run here: then the rest comes back, it first.
+    fn run_block(&self, caller: &mut dyn Caller, mut block: Block, cx: &mut Ctx<'_>) -> Option<Block> {
+        while let Some(q) = block.queued.get(block.at) {
+            if !self.run_queued(caller, q, cx) {
+                return Some(block);
             }
-            f(db, q, &args)
-        })
+            block.at += 1;
+            let s = caller.session();
+            cx.keys.db = s.db;
+            cx.out.set_resp3(s.resp3);
+        }
+        None
     }
 
-    fn exec_one(
-        &self,
-        s: &mut Session,
-        row: Row,
-        args: &[&[u8]],
-        cx: &mut Ctx<'_>,
-        external: ExternalInExec<'_>,
-    ) {
+    /// Runs one queued command; false where it has to run apart.
+    fn run_queued(&self, caller: &mut dyn Caller, q: &Queued, cx: &mut Ctx<'_>) -> bool {
+        let args = q.args();
         let start = cx.out.raw().len();
         let db = cx.keys.db;
-        cx.keys.fx.dirty = 0;
-        cx.keys.fx.replaced = false;
-        let before = Expiries::before(cx, row.command, args, s.from_primary);
-        let result = match row.command.run {
-            Run::Keys(f) | Run::All(f) => f(cx, args),
-            Run::Session(f) => f(s, args, &mut cx.out),
+        cx.keys.fx.next_command();
+        let from_primary = caller.session().from_primary;
+        let result = match q.command.run {
+            Run::Keys(f) | Run::All(f) => self.run_row(cx, q.command, &args, from_primary, f),
+            Run::Session(f) => f(caller.session(), &args, &mut cx.out),
             Run::External => {
-                external(row, args, cx);
-                Ok(())
+                let row = Row { id: q.id, command: q.command };
+                match caller.run_in_block(row, &args, cx) {
+                    InBlock::Apart => return false,
+                    InBlock::Done => Ok(()),
+                }
             }
             // UNWATCH inside MULTI does nothing: EXEC unwatches anyway.
             Run::Transaction(_) => {
@@ -287,24 +312,96 @@ impl Engine {
                 Ok(())
             }
         };
-        if let Some(before) = before.filter(|_| cx.keys.fx.dirty > 0) {
-            self.inner.own_expiries.note(cx, row.command, args, &before);
+        if cx.keys.fx.dirty > 0 && !cx.keys.fx.replaced {
+            cx.keys.fx.push(db, &args);
         }
-        if cx.keys.fx.dirty > 0 {
-            self.inner.changes.fetch_add(cx.keys.fx.dirty, Ordering::Relaxed);
-            if !cx.keys.fx.replaced {
-                cx.keys.fx.push(db, args);
-            }
-        }
-        let stats = self.command_stats(row.id);
+        let stats = self.command_stats(q.id);
         stats.calls.fetch_add(1, Ordering::Relaxed);
         if let Err(e) = result {
             stats.failed.fetch_add(1, Ordering::Relaxed);
             cx.out.raw().truncate(start);
             cx.out.error(&e.0);
+            let s = caller.session();
             if s.exec_errors.len() < MAX_EXEC_ERRORS {
                 s.exec_errors.push(e);
             }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::console::Console;
+
+    #[test]
+    fn a_block_of_a_trusted_stream_has_no_limit() {
+        let mut c = Console::new();
+        let row = c.engine.lookup(b"INCR").expect("a command");
+        let args: [&[u8]; 2] = [b"INCR", b"n"];
+        for (from_primary, fits) in [(true, true), (false, false)] {
+            c.session.from_primary = from_primary;
+            c.run("MULTI");
+            let mut out = Vec::new();
+            for _ in 0..MAX_QUEUED + 1 {
+                out.clear();
+                c.engine.call(&mut c.session, row, Request { args: &args, raw: None }, &mut out);
+            }
+            assert_eq!(out.starts_with(b"+QUEUED"), fits);
+            let (exec, args): (_, [&[u8]; 1]) = (c.engine.lookup(b"EXEC").expect("a command"), [b"EXEC"]);
+            out.clear();
+            c.engine.call(&mut c.session, exec, Request { args: &args, raw: None }, &mut out);
+            assert_eq!(out.starts_with(b"-EXECABORT"), !fits);
+            assert_eq!(c.run("GET n"), format!("$7 {}", MAX_QUEUED + 1));
+        }
+    }
+
+    #[test]
+    fn a_primary_s_block_is_in_the_log_as_it_came_whatever_becomes_of_it() {
+        let mut c = Console::new();
+        c.engine.set_replica(true);
+        c.session.from_primary = true;
+        let mut stream = Vec::new();
+        let blocks: [&[&str]; 4] = [
+            &["MULTI", "SELECT 3", "SET k v", "EXEC"],
+            &["MULTI", "SET k", "EXEC"],
+            &["MULTI", "SET k w", "DISCARD"],
+            &["EXEC", "SELECT 0", "WATCH k", "SET k x", "UNWATCH", "PING"],
+        ];
+        for line in blocks.into_iter().flatten() {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            let mut raw = Vec::new();
+            crate::log::encode_command(&mut raw, &words);
+            let row = c.engine.lookup(words[0]).expect("a command");
+            c.engine.call(&mut c.session, row, Request { args: &words, raw: Some(&raw) }, &mut Vec::new());
+            stream.extend_from_slice(&raw);
+            if !c.session.in_multi() {
+                assert_eq!(c.engine.log().end(), stream.len() as u64, "{line}");
+            }
+        }
+        assert_eq!(c.logged(), blocks.concat());
+    }
+
+    #[test]
+    fn a_command_of_a_block_that_may_not_wait_says_nothing_in_its_own_way() {
+        let mut c = Console::new();
+        let commands = [
+            ("BLMOVE none to LEFT LEFT 0", "$-1"),
+            ("BRPOPLPUSH none to 0", "$-1"),
+            ("BLPOP none 0", "*-1"),
+            ("BRPOP none 0", "*-1"),
+            ("BLMPOP 0 1 none LEFT", "*-1"),
+            ("BZPOPMIN none 0", "*-1"),
+            ("BZPOPMAX none 0", "*-1"),
+            ("BZMPOP 0 1 none MIN", "*-1"),
+        ];
+        for resp3 in [false, true] {
+            c.session.resp3 = resp3;
+            c.run("MULTI");
+            commands.iter().for_each(|(line, _)| drop(c.run(line)));
+            let nulls: Vec<&str> = commands.iter().map(|(_, null)| if resp3 { "_" } else { *null }).collect();
+            assert_eq!(c.run("EXEC"), format!("*8 {}", nulls.join(" ")));
         }
     }
 }

@@ -163,7 +163,7 @@ fn a_cut_given_up_with_a_full_queue_holds_nobody_up() {
     let set = |key: &[u8]| {
         let (row, args) = (engine.lookup(b"set").unwrap(), [b"SET".as_slice(), key, b"new"]);
         let request = Request { args: &args, raw: None };
-        engine.call(&mut engine.session(), row, request, &mut Vec::new(), &mut |_, _, _| {})
+        engine.call(&mut engine.session(), row, request, &mut Vec::new())
     };
     let cut = engine.begin_cut().unwrap();
     assert_eq!((set(b"a"), set(b"b")), (Outcome::Done, Outcome::Stalled));
@@ -171,4 +171,47 @@ fn a_cut_given_up_with_a_full_queue_holds_nobody_up() {
     assert_eq!(set(b"b"), Outcome::Done);
     let _next = engine.begin_cut().unwrap();
     assert_eq!(set(b"a"), Outcome::Done, "the next cut begins with an empty queue");
+}
+
+/// Runs a command that waits, for a session that may.
+fn wait_for(engine: &Engine, words: &[&[u8]]) -> sluice_engine::Blocked {
+    let mut session = engine.session();
+    session.may_block = true;
+    let row = engine.lookup(words[0]).unwrap();
+    let outcome = engine.call(&mut session, row, Request { args: words, raw: None }, &mut Vec::new());
+    assert_eq!(outcome, Outcome::Blocked);
+    session.blocked.take().unwrap()
+}
+
+#[test]
+fn a_typed_call_serves_those_who_wait_as_a_command_does() {
+    let engine = Engine::default();
+    engine.log().activate();
+    let from = engine.log().end();
+    let one = wait_for(&engine, &[b"BLPOP", b"list", b"0"]);
+    let two = wait_for(&engine, &[b"BLPOP", b"list", b"0"]);
+    let three = wait_for(&engine, &[b"BZPOPMIN", b"zset", b"0"]);
+    engine.db(0).rpush("list", &["a"]).unwrap();
+    engine.transaction(0, |db| {
+        db.rpush("list", &["b"]).unwrap();
+        db.zadd("zset", &[(1.0, "m")]).unwrap();
+    });
+    assert_eq!(engine.blocked(), 0);
+    assert_eq!(engine.unblock(&one).unwrap(), b"*2\r\n$4\r\nlist\r\n$1\r\na\r\n");
+    assert_eq!(engine.unblock(&two).unwrap(), b"*2\r\n$4\r\nlist\r\n$1\r\nb\r\n");
+    assert!(engine.unblock(&three).unwrap().starts_with(b"*3\r\n$4\r\nzset\r\n"));
+    assert!(!engine.db(0).exists("list") && !engine.db(0).exists("zset"));
+    let log = engine.log().reader(from).unwrap().read(usize::MAX).unwrap();
+    assert_eq!(log.windows(4).filter(|w| w == b"LPOP").count(), 2, "what was taken is in the log");
+}
+
+#[test]
+fn an_expiry_that_a_typed_call_gives_on_a_replica_is_the_replicas_to_heed() {
+    let engine = Engine::default();
+    engine.set_replica(true);
+    engine.db(0).set("ours", "1").unwrap();
+    engine.transaction(0, |db| db.set("in a block", "1").unwrap());
+    assert!(engine.db(0).expire_at("ours", 1));
+    engine.transaction(0, |db| assert!(db.expire_at("in a block", 1)));
+    assert_eq!(engine.expire_own(std::time::Duration::from_secs(1)), 2);
 }

@@ -23,7 +23,7 @@ impl Client {
         let row = self.engine.lookup(args[0]).expect("a known command");
         let mut out = Vec::new();
         let request = Request { args, raw: None };
-        self.engine.call(&mut self.session, row, request, &mut out, &mut |_, _, _| {});
+        self.engine.call(&mut self.session, row, request, &mut out);
         out
     }
 

@@ -58,7 +58,7 @@ impl Client {
         let row = self.engine.lookup(words[0]).expect("a command");
         let mut out = Vec::new();
         let request = Request { args: &words, raw: None };
-        let outcome = self.engine.call(&mut self.session, row, request, &mut out, &mut |_, _, _| {});
+        let outcome = self.engine.call(&mut self.session, row, request, &mut out);
         assert!(matches!(outcome, Outcome::Done | Outcome::Refused), "{line}: {outcome:?}");
         String::from_utf8_lossy(&out).into_owned()
     }

@@ -8,7 +8,7 @@ fn run(engine: &Engine, session: &mut Session, line: &str) -> String {
     let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
     let row = engine.lookup(words[0]).expect("a command");
     let mut out = Vec::new();
-    let outcome = engine.call(session, row, Request { args: &words, raw: None }, &mut out, &mut |_, _, _| {});
+    let outcome = engine.call(session, row, Request { args: &words, raw: None }, &mut out);
     assert_eq!(outcome, Outcome::Done, "{line}");
     String::from_utf8_lossy(&out).into_owned()
 }
@@ -118,7 +118,7 @@ fn who_waits_for_a_key_is_served_by_a_dataset_that_has_it() {
     let words: [&[u8]; 3] = [b"BLPOP", b"k", b"0"];
     let row = engine.lookup(b"BLPOP").expect("a command");
     let request = Request { args: &words, raw: None };
-    let outcome = engine.call(&mut session, row, request, &mut Vec::new(), &mut |_, _, _| {});
+    let outcome = engine.call(&mut session, row, request, &mut Vec::new());
     assert_eq!(outcome, Outcome::Blocked);
     let other = engine.beside();
     run(&other, &mut other.session(), "RPUSH k v");

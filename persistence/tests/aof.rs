@@ -24,7 +24,7 @@ fn run(engine: &Engine, lines: &[&str]) {
         let row = engine.lookup(args[0]).expect("a command");
         let mut out = Vec::new();
         let request = Request { args: &args, raw: None };
-        let outcome = engine.call(&mut session, row, request, &mut out, &mut |_, _, _| ());
+        let outcome = engine.call(&mut session, row, request, &mut out);
         assert_eq!(outcome, Outcome::Done, "{line}: {}", String::from_utf8_lossy(&out));
     }
 }

@@ -145,7 +145,7 @@ fn run(engine: &Engine, session: &mut Session, args: &[Vec<u8>], out: &mut Vec<u
     let Some(row) = engine.lookup(args[0]) else { return Outcome::Refused };
     out.clear();
     loop {
-        match engine.call(session, row, Request { args: &args, raw: None }, out, &mut |_, _, _| {}) {
+        match engine.call(session, row, Request { args: &args, raw: None }, out) {
             Outcome::Stalled => std::thread::yield_now(),
             outcome => return outcome,
         }
@@ -234,13 +234,8 @@ fn restore(rdb: &[u8], log: &[u8]) -> Engine {
         at += used;
         let row = engine.lookup(args[0]).unwrap_or_else(|| panic!("{shown}"));
         out.clear();
-        let outcome = engine.call(
-            &mut session,
-            row,
-            Request { args: &args, raw: Some(&log[at - used..at]) },
-            &mut out,
-            &mut |_, _, _| {},
-        );
+        let outcome =
+            engine.call(&mut session, row, Request { args: &args, raw: Some(&log[at - used..at]) }, &mut out);
         assert_eq!(outcome, Outcome::Done, "{shown}: {}", out.escape_ascii());
         assert!(!out.starts_with(b"-"), "an effect is never an error: {shown}: {}", out.escape_ascii());
     }

@@ -42,7 +42,7 @@ fn everything() -> Engine {
     let mut run = |words: &[&[u8]]| {
         let row = engine.lookup(words[0]).unwrap();
         let request = sluice_engine::Request { args: words, raw: None };
-        engine.call(&mut session, row, request, &mut Vec::new(), &mut |_, _, _| {});
+        engine.call(&mut session, row, request, &mut Vec::new());
     };
     for n in 0..12_000u32 {
         if n % 4000 == 0 {

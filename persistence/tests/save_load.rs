@@ -275,8 +275,7 @@ fn a_snapshot_is_of_one_moment_while_writes_go_on() {
         let args: [&[u8]; 3] = [b"SET", key.as_bytes(), value.as_bytes()];
         let row = engine.lookup(b"set").unwrap();
         let mut out = Vec::new();
-        while engine.call(&mut session, row, Request { args: &args, raw: None }, &mut out, &mut |_, _, _| {})
-            == Outcome::Stalled
+        while engine.call(&mut session, row, Request { args: &args, raw: None }, &mut out) == Outcome::Stalled
         {
             std::thread::yield_now();
         }

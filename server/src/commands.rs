@@ -1,12 +1,20 @@
-//! The server's own commands: their rows in the engine's table, and what runs them.
+//! The server's own commands: their rows in the engine's table, each with what runs it.
+//!
+//! The engine gives them back to the connection ([`run`]). Inside EXEC they run at their place, on the keys, all of which are
+//! locked then: a handler takes what it needs of the data through [`Call::with_keys`], and the lock of a shard nowhere else.
+//! Whatever else it locks must be held by nobody who waits for a shard. One that cannot keep to that says [`Flow::Apart`], or
+//! its row does: the block is interrupted, and it runs without the locks.
 
 use crate::client::acks;
 use crate::client::conn::Conn;
 use crate::repl::{Attach, commands as repl, failover};
-use sluice_engine::Row;
-use sluice_engine::command::{Command, Flags, KeySpec, Run};
+use sluice_engine::command::{CmdError, Command, Flags, KeySpec, Run};
+use sluice_engine::keyspace::Keys;
 use sluice_engine::resp::Reply;
+use sluice_engine::{Engine, Row};
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// What the connection does after a command, or after a turn's worth of them.
 pub(crate) enum Flow {
@@ -26,92 +34,224 @@ pub(crate) enum Flow {
     Wait(Box<crate::client::waiting::Wait>),
     /// The connection becomes a replica's.
     Replica(Attach),
+    /// Inside EXEC: it has to run without the locks. Nothing was replied.
+    Apart,
 }
 
-type Handler = fn(&mut Conn, &[&[u8]], &mut Vec<u8>) -> Flow;
+/// What a handler comes to; its reply is written unless it failed.
+pub(crate) type Handled = Result<Flow, CmdError>;
+/// What runs a command.
+pub(crate) type Handler = fn(&mut Call<'_, '_>, &[&[u8]], &mut Reply<'_>) -> Handled;
+
+/// A command of the server's on its way: the connection it came by, and inside EXEC the keys.
+pub(crate) struct Call<'c, 'k> {
+    conn: &'c mut Conn,
+    keys: Option<&'c mut Keys<'k>>,
+}
+
+impl Deref for Call<'_, '_> {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        self.conn
+    }
+}
+
+impl DerefMut for Call<'_, '_> {
+    fn deref_mut(&mut self) -> &mut Conn {
+        self.conn
+    }
+}
+
+impl Call<'_, '_> {
+    /// Does it run inside EXEC, every shard locked? Then it must not wait for anything.
+    pub(crate) fn in_block(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    /// Runs `f` on the keys of a database, every shard locked.
+    pub(crate) fn with_keys<R>(&mut self, db: u32, f: impl FnOnce(&mut Keys<'_>) -> R) -> R {
+        match &mut self.keys {
+            Some(keys) => {
+                let selected = std::mem::replace(&mut keys.db, db);
+                let r = f(keys);
+                keys.db = selected;
+                r
+            }
+            None => self.conn.server.engine.exclusive(db, &mut Vec::new(), |cx| f(&mut cx.keys)),
+        }
+    }
+}
+
+/// A row of the server's: what the engine knows of it, and what runs it.
+pub(crate) struct OwnCommand {
+    pub(crate) command: Command,
+    pub(crate) run: Handler,
+    /// Inside EXEC it runs without the locks, whatever its arguments.
+    apart: bool,
+}
+
+impl OwnCommand {
+    /// A row without keys.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) const fn row(
+        name: &'static str,
+        arity: i32,
+        flags: Flags,
+        categories: &'static str,
+        group: &'static str,
+        since: &'static str,
+        summary: &'static str,
+        run: Handler,
+    ) -> OwnCommand {
+        let (keys, subcommands) = (KeySpec::None, &[]);
+        let command = Command {
+            name,
+            arity,
+            flags,
+            keys,
+            categories,
+            group,
+            since,
+            summary,
+            subcommands,
+            run: Run::External,
+        };
+        OwnCommand { command, run, apart: false }
+    }
+
+    /// The same, inside EXEC without the locks.
+    pub(crate) const fn apart(mut self) -> OwnCommand {
+        self.apart = true;
+        self
+    }
+
+    /// The same with keys.
+    pub(crate) const fn keys(mut self, keys: KeySpec) -> OwnCommand {
+        self.command.keys = keys;
+        self
+    }
+
+    /// The same with subcommands.
+    pub(crate) const fn holding(mut self, subcommands: &'static [Command]) -> OwnCommand {
+        self.command.subcommands = subcommands;
+        self
+    }
+}
+
+/// The server's rows by their place in the engine's table.
+pub(crate) struct Table(Vec<Option<&'static OwnCommand>>);
+
+impl Table {
+    /// Of an engine made by [`engine`].
+    pub(crate) fn of(engine: &Engine) -> Table {
+        let own = |command| own_rows().find(|own| std::ptr::eq(&own.command, command));
+        Table(engine.rows().map(|row| own(row.command)).collect())
+    }
+
+    fn get(&self, id: usize) -> Option<&'static OwnCommand> {
+        *self.0.get(id)?
+    }
+}
+
+fn own_rows() -> impl Iterator<Item = &'static OwnCommand> {
+    ROWS.iter().chain(crate::admin::ROWS).chain(crate::migrate::ROWS)
+}
 
 const ADMIN: Flags = Flags::ADMIN.union(Flags::NOSCRIPT);
 const ANYTIME: Flags = Flags::LOADING.union(Flags::STALE);
 
-macro_rules! table {
-    ($($name:literal, $arity:literal, $flags:expr, $categories:literal, $group:literal, $since:literal, $summary:literal, $run:expr;)*) => {
-        /// The rows.
-        pub(crate) static ROWS: &[Command] = &[$(Command {
-            name: $name, arity: $arity, flags: $flags, keys: KeySpec::None, categories: $categories, group: $group,
-            since: $since, summary: $summary, subcommands: &[], run: Run::External,
-        }),*];
-        fn handler(name: &str) -> Handler {
-            match name {
-                $($name => $run,)*
-                _ => unreachable!("a row without a handler"),
-            }
-        }
-    };
-}
-
-table! {
-    "quit", -1, ANYTIME.union(Flags::FAST).union(Flags::NO_AUTH).union(Flags::NOSCRIPT).union(Flags::ALLOW_BUSY), "connection", "connection", "1.0.0",
-        "Ends the connection", quit;
-    "save", 1, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "1.0.0",
-        "Takes a snapshot and answers when it is written", save;
-    "bgsave", -1, ADMIN.union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
-        "Begins a snapshot in the background", bgsave;
-    "bgrewriteaof", 1, ADMIN.union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
-        "Begins to write a new base for the append-only file in the background", bgrewriteaof;
-    "shutdown", -1, ADMIN.union(ANYTIME).union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY), "", "server", "1.0.0",
-        "Ends the server, saving first where that is set", shutdown;
-    "replicaof", 3, ADMIN.union(Flags::STALE).union(Flags::NO_ASYNC_LOADING), "", "server", "5.0.0",
-        "Makes the server follow a primary, or be one", repl::replicaof;
-    "slaveof", 3, ADMIN.union(Flags::STALE).union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
-        "Makes the server follow a primary, or be one", repl::replicaof;
-    "failover", -1, ADMIN.union(Flags::STALE), "", "server", "6.2.0",
-        "Changes roles with a replica, without losing a write", failover::failover;
-    "replconf", -1, ADMIN.union(ANYTIME).union(Flags::ALLOW_BUSY), "", "server", "3.0.0",
-        "What a replica tells its primary", repl::replconf;
-    "psync", -3, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "2.8.0",
-        "How a replica asks for the data, or for what it missed of it", repl::psync;
-    "sync", 1, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "1.0.0",
-        "How a replica of old asks for the data", repl::sync;
-    "wait", 3, Flags::NOSCRIPT, "connection", "generic", "3.0.0",
-        "Waits until replicas have what this connection wrote", acks::wait;
-    "waitaof", 4, Flags::NOSCRIPT, "connection", "generic", "7.2.0",
-        "Waits until disks, here and of replicas, have what this connection wrote", acks::waitaof;
-}
+/// The rows.
+#[rustfmt::skip]
+static ROWS: &[OwnCommand] = &[
+    OwnCommand::row("quit", -1, ANYTIME.union(Flags::FAST).union(Flags::NO_AUTH).union(Flags::NOSCRIPT).union(Flags::ALLOW_BUSY).union(Flags::IMMEDIATE), "connection", "connection", "1.0.0",
+        "Ends the connection", quit),
+    OwnCommand::row("save", 1, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "1.0.0",
+        "Takes a snapshot and answers when it is written", save).apart(),
+    OwnCommand::row("bgsave", -1, ADMIN.union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
+        "Begins a snapshot in the background", bgsave).apart(),
+    OwnCommand::row("bgrewriteaof", 1, ADMIN.union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
+        "Begins to write a new base for the append-only file in the background", bgrewriteaof).apart(),
+    OwnCommand::row("shutdown", -1, ADMIN.union(ANYTIME).union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY), "", "server", "1.0.0",
+        "Ends the server, saving first where that is set", shutdown).apart(),
+    OwnCommand::row("replicaof", 3, ADMIN.union(Flags::STALE).union(Flags::NO_ASYNC_LOADING), "", "server", "5.0.0",
+        "Makes the server follow a primary, or be one", repl::replicaof).apart(),
+    OwnCommand::row("slaveof", 3, ADMIN.union(Flags::STALE).union(Flags::NO_ASYNC_LOADING), "", "server", "1.0.0",
+        "Makes the server follow a primary, or be one", repl::replicaof).apart(),
+    OwnCommand::row("failover", -1, ADMIN.union(Flags::STALE), "", "server", "6.2.0",
+        "Changes roles with a replica, without losing a write", failover::failover).apart(),
+    OwnCommand::row("replconf", -1, ADMIN.union(ANYTIME).union(Flags::ALLOW_BUSY), "", "server", "3.0.0",
+        "What a replica tells its primary", repl::replconf).apart(),
+    OwnCommand::row("psync", -3, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "2.8.0",
+        "How a replica asks for the data, or for what it missed of it", repl::psync).apart(),
+    OwnCommand::row("sync", 1, ADMIN.union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), "", "server", "1.0.0",
+        "How a replica of old asks for the data", repl::sync).apart(),
+    OwnCommand::row("wait", 3, Flags::NOSCRIPT, "connection", "generic", "3.0.0",
+        "Waits until replicas have what this connection wrote", acks::wait),
+    OwnCommand::row("waitaof", 4, Flags::NOSCRIPT, "connection", "generic", "7.2.0",
+        "Waits until disks, here and of replicas, have what this connection wrote", acks::waitaof),
+];
 
 /// An engine with every command of the server. One that is filled beside the live one has them too: a log may hold
 /// RESTORE.
-pub(crate) fn engine(shards: usize, databases: u32) -> sluice_engine::Engine {
-    sluice_engine::Engine::builder()
+pub(crate) fn engine(shards: usize, databases: u32, dump: std::sync::Arc<crate::dump::Settings>) -> Engine {
+    Engine::builder()
         .shards(shards)
         .databases(databases)
-        .commands(ROWS)
-        .commands(crate::admin::ROWS)
+        .commands(own_rows().map(|own| &own.command))
         .commands(crate::dump::ROWS)
-        .commands(crate::migrate::ROWS)
+        .host(dump)
         .build()
 }
 
-/// Runs a row of this table, or an admin command.
-pub(crate) fn run(conn: &mut Conn, row: Row, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
-    if let Some(flow) = crate::admin::run(conn, row.command.name, args, out) {
-        return flow;
+/// Runs a row of the server's; inside EXEC on `keys`.
+pub(crate) fn run(
+    conn: &mut Conn,
+    keys: Option<&mut Keys<'_>>,
+    row: Row,
+    args: &[&[u8]],
+    out: &mut Reply<'_>,
+) -> Flow {
+    let server = conn.server.clone();
+    let Some(own) = server.commands.get(row.id) else { unreachable!("a row without a handler") };
+    if own.apart && keys.is_some() {
+        return Flow::Apart;
     }
-    if row.command.name == crate::migrate::NAME {
-        return crate::migrate::run(conn, args, out);
+    let (start, began) = (out.raw().len(), Instant::now());
+    let checked = row.command.check_subcommand(args);
+    let ran = checked.is_ok();
+    let handled = checked.and_then(|()| (own.run)(&mut Call { conn, keys }, args, out));
+    if matches!(handled, Ok(Flow::Apart)) {
+        return Flow::Apart;
     }
-    handler(row.command.name)(conn, args, out)
+    if let Some(sub) = args.get(1).and_then(|word| row.command.subcommand(word)) {
+        let took = began.elapsed();
+        if ran {
+            server.stats.latency.note_sub(row.command.name, sub.name, took);
+        }
+        server.stats.subcommands.note(row.command.name, sub.name, |counted| {
+            counted.calls += u64::from(ran);
+            counted.micros += if ran { took.as_micros() as u64 } else { 0 };
+            counted.rejected += u64::from(!ran);
+            counted.failed += u64::from(ran && handled.is_err());
+        });
+    }
+    handled.unwrap_or_else(|error| {
+        out.raw().truncate(start);
+        out.error(&error.0);
+        Flow::Next
+    })
 }
 
-fn quit(conn: &mut Conn, _: &[&[u8]], out: &mut Vec<u8>) -> Flow {
-    Reply::new(out, conn.session.resp3).ok();
-    Flow::Close
+fn quit(_: &mut Call<'_, '_>, _: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+    out.ok();
+    Ok(Flow::Close)
 }
 
-fn save(conn: &mut Conn, _: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+fn save(conn: &mut Call<'_, '_>, _: &[&[u8]], _: &mut Reply<'_>) -> Handled {
     let server = conn.server.clone();
     if server.persist.bgsave_running.load(Ordering::Acquire) {
-        conn.error(out, "ERR Background save already in progress");
-        return Flow::Next;
+        return Err(CmdError::text("ERR Background save already in progress"));
     }
     let (to, from) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -125,59 +265,51 @@ fn save(conn: &mut Conn, _: &[&[u8]], out: &mut Vec<u8>) -> Flow {
         };
         let _ = to.send(reply);
     });
-    Flow::Later(from)
+    Ok(Flow::Later(from))
 }
 
-fn bgsave(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+fn bgsave(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let server = conn.server.clone();
     let schedule = match args.len() {
         1 => false,
         2 if args[1].eq_ignore_ascii_case(b"schedule") => true,
-        _ => {
-            conn.error(out, "ERR syntax error");
-            return Flow::Next;
-        }
+        _ => return Err(CmdError::SYNTAX),
     };
     // A cut of a full sync is no obstacle: the save waits for its end.
-    let mut reply = Reply::new(out, false);
     if crate::persist::bgsave(&server) {
-        reply.simple("Background saving started");
+        out.simple("Background saving started");
     } else if schedule {
         server.persist.bgsave_scheduled.store(true, Ordering::Release);
-        reply.simple("Background saving scheduled");
+        out.simple("Background saving scheduled");
     } else {
-        conn.error(out, "ERR Background save already in progress");
+        return Err(CmdError::text("ERR Background save already in progress"));
     }
-    Flow::Next
+    Ok(Flow::Next)
 }
 
-fn bgrewriteaof(conn: &mut Conn, _: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+fn bgrewriteaof(conn: &mut Call<'_, '_>, _: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     use crate::aof::Answer;
     match crate::aof::request(&conn.server.clone()) {
-        Answer::Started => Reply::new(out, false).simple("Background append only file rewriting started"),
-        Answer::Scheduled => Reply::new(out, false).simple("Background append only file rewriting scheduled"),
-        Answer::Refused(text) => conn.error(out, text),
+        Answer::Started => out.simple("Background append only file rewriting started"),
+        Answer::Scheduled => out.simple("Background append only file rewriting scheduled"),
+        Answer::Refused(text) => return Err(CmdError::text(text)),
     }
-    Flow::Next
+    Ok(Flow::Next)
 }
 
-fn shutdown(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+fn shutdown(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     use crate::admin::shutdown::{Shutdown, parse};
     let server = conn.server.clone();
     let leave = match parse(&args[1..]) {
         Ok(Shutdown::Leave(leave)) => leave,
         Ok(Shutdown::Abort) => {
             if server.ending.abort() {
-                Reply::new(out, false).ok();
-            } else {
-                conn.error(out, "ERR No shutdown in progress.");
+                out.ok();
+                return Ok(Flow::Next);
             }
-            return Flow::Next;
+            return Err(CmdError::text("ERR No shutdown in progress."));
         }
-        Err(e) => {
-            conn.error(out, &e.0);
-            return Flow::Next;
-        }
+        Err(e) => return Err(e),
     };
     let (to, from) = tokio::sync::oneshot::channel();
     tokio::task::spawn_local(async move {
@@ -188,5 +320,5 @@ fn shutdown(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
         Reply::new(&mut reply, false).error(&error);
         let _ = to.send(reply);
     });
-    Flow::Later(from)
+    Ok(Flow::Later(from))
 }

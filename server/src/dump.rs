@@ -4,7 +4,6 @@
 //! A payload is always checked from end to end, whatever `sanitize-dump-payload` says: it costs little here, and no
 //! later command has to mistrust what it finds.
 
-use crate::config::Config;
 use sluice_engine::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
 use sluice_engine::keyspace::{Ctx, Event};
 use sluice_engine::num::parse_i64;
@@ -12,19 +11,18 @@ use sluice_engine::value::ValueView;
 use sluice_persistence::rdb::{RestoreError, dump as encode, restore as decode};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The engine calls a row without saying for which server, so what these two rows must know of the configuration is
-/// kept here. It only decides about form (compression) and, for tests, whether a checksum is compared.
-static COMPRESS: AtomicBool = AtomicBool::new(true);
-static SKIP_CHECKSUM: AtomicBool = AtomicBool::new(false);
-
-/// Follows the configuration.
-pub(crate) fn follow(config: &Config) {
-    COMPRESS.store(config.rdbcompression, Ordering::Relaxed);
+/// What these two rows must know of the server, which they reach as the engine's host: about form (compression) and, for tests,
+/// whether a checksum is compared.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) compress: AtomicBool,
+    pub(crate) check: AtomicBool,
 }
 
-/// DEBUG SET-SKIP-CHECKSUM-VALIDATION.
-pub(crate) fn skip_checksum(skip: bool) {
-    SKIP_CHECKSUM.store(skip, Ordering::Relaxed);
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { compress: AtomicBool::new(true), check: AtomicBool::new(true) }
+    }
 }
 
 /// Rows for the engine's command table.
@@ -58,9 +56,10 @@ pub(crate) static ROWS: &[Command] = &[
 ];
 
 fn dump(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
+    let compress = cx.keys.host::<Settings>().is_none_or(|s| s.compress.load(Ordering::Relaxed));
     match cx.keys.find(a[1]).and_then(ValueView::of) {
         Some(value) => {
-            let payload = encode(value, COMPRESS.load(Ordering::Relaxed));
+            let payload = encode(value, compress);
             cx.out.bulk(&payload);
         }
         None => cx.out.null(),
@@ -119,7 +118,8 @@ fn restore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     if ttl < 0 {
         return Err(CmdError::text("ERR Invalid TTL value, must be >= 0"));
     }
-    let value = decode(payload, cx.keys.limits(), !SKIP_CHECKSUM.load(Ordering::Relaxed)).map_err(refusal)?;
+    let check = cx.keys.host::<Settings>().is_none_or(|s| s.check.load(Ordering::Relaxed));
+    let value = decode(payload, cx.keys.limits(), check).map_err(refusal)?;
     let replaced = options.replace && cx.keys.delete(key);
     let at = match (ttl, options.absolute) {
         (0, _) => None,

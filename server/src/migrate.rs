@@ -4,11 +4,12 @@
 //! here every key is watched, and one that changed while it travelled is sent again, with REPLACE. A key is deleted
 //! only when the target has acknowledged its latest value.
 
+use crate::client::admission;
 use crate::client::conn::Conn;
-use crate::commands::Flow;
+use crate::commands::{Call, Flow, Handled, OwnCommand};
 use crate::state::Server;
 use parking_lot::Mutex;
-use sluice_engine::command::{CmdError, Command, Flags, KeySpec, Run};
+use sluice_engine::command::{CmdError, Flags, KeySpec};
 use sluice_engine::log::encode_command;
 use sluice_engine::num::parse_i64;
 use sluice_engine::resp::Reply;
@@ -17,10 +18,9 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// The command's name.
-pub(crate) const NAME: &str = "migrate";
 /// Connections kept, and how long one is kept without being used, as in Redis.
 const MAX_SOCKETS: usize = 64;
 const KEEP: Duration = Duration::from_secs(10);
@@ -34,19 +34,18 @@ const MAX_LINE: u64 = 1024;
 const STALL_WAIT: Duration = Duration::from_millis(1);
 
 /// Its row.
-pub(crate) static ROWS: &[Command] = &[Command {
-    categories: "keyspace dangerous",
-    ..Command::row(
-        NAME,
-        -6,
-        Flags::WRITE.union(Flags::MOVABLEKEYS),
-        KeySpec::Custom(keys),
-        "generic",
-        "2.6.0",
-        "Moves keys to another server",
-        Run::External,
-    )
-}];
+pub(crate) static ROWS: &[OwnCommand] = &[OwnCommand::row(
+    "migrate",
+    -6,
+    Flags::WRITE.union(Flags::MOVABLEKEYS),
+    "keyspace dangerous",
+    "generic",
+    "2.6.0",
+    "Moves keys to another server",
+    run,
+)
+.keys(KeySpec::Custom(keys))
+.apart()];
 
 /// Where the keys stand.
 fn keys(args: &[&[u8]]) -> Vec<usize> {
@@ -240,14 +239,8 @@ fn parse(conn: &Conn, a: &[&[u8]]) -> Result<Job, CmdError> {
 }
 
 /// Runs the command on a thread of its own.
-pub(crate) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
-    let job = match parse(conn, args) {
-        Ok(job) => job,
-        Err(e) => {
-            conn.error(out, &e.0);
-            return Flow::Next;
-        }
-    };
+fn run(conn: &mut Call<'_, '_>, args: &[&[u8]], _: &mut Reply<'_>) -> Handled {
+    let job = parse(conn, args)?;
     let server = conn.server.clone();
     let (to, from) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -261,7 +254,7 @@ pub(crate) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
         }
         let _ = to.send(reply);
     });
-    Flow::Later(from)
+    Ok(Flow::Later(from))
 }
 
 /// A key on its way, and the session that watches it.
@@ -289,17 +282,20 @@ fn migrate(server: &Arc<Server>, mut job: Job) -> Result<&'static str, String> {
             Ok(replies) => (replies, None),
             Err((replies, text)) => (replies, Some(text)),
         };
-        let mut changed = Vec::new();
+        let (mut changed, mut refused) = (Vec::new(), None);
         for (mut travelling, taken) in
             keys.into_iter().zip(replies.into_iter().chain(std::iter::repeat(false)))
         {
-            if taken && !job.copy && !delete(server, &mut travelling) {
-                changed.push(travelling);
-            } else {
-                server.engine.end_session(&mut travelling.session);
+            let deleted = if taken && !job.copy { delete(server, &mut travelling) } else { Ok(true) };
+            match deleted {
+                Ok(false) => changed.push(travelling),
+                outcome => {
+                    server.engine.end_session(&mut travelling.session);
+                    refused = refused.or(outcome.err());
+                }
             }
         }
-        if let Some(text) = end {
+        if let Some(text) = end.or(refused) {
             end_all(server, changed);
             return Err(text);
         }
@@ -341,17 +337,24 @@ fn gather(server: &Server, keys: Vec<Travelling>) -> (Vec<Vec<u8>>, Vec<Travelli
     (commands, present)
 }
 
-/// Deletes a key that is as it was sent; false where it is not.
-fn delete(server: &Server, travelling: &mut Travelling) -> bool {
+/// Deletes a key that is as it was sent; false where it is not. Much may have changed while it travelled: an error says why this
+/// server may not delete now, as a client that sent the DEL would be told. The key was copied then.
+fn delete(server: &Server, travelling: &mut Travelling) -> Result<bool, String> {
     let Travelling { key, session } = travelling;
     call(server, session, &[b"MULTI"]);
     call(server, session, &[b"DEL", key]);
-    // Nil: the key was touched since it was watched.
-    let done = call(server, session, &[b"EXEC"]).starts_with(b"*1");
-    if done {
-        server.engine.end_session(session);
+    let gates = server.gate.load(Ordering::Acquire);
+    let flags = server.engine.lookup_original(b"EXEC").map(|row| session.flags_of(row.command));
+    if let Some(text) = flags.and_then(|flags| admission::refusal(server, flags, gates)) {
+        return Err(text.into_owned());
     }
-    done
+    // A pause, and a role that changes from here on, the engine heeds.
+    let reply = call(server, session, &[b"EXEC"]);
+    match reply.strip_prefix(b"-EXECABORT Transaction discarded because of: ") {
+        Some(why) => Err(String::from_utf8_lossy(why).trim_end().to_owned()),
+        // Nil: the key was touched since it was watched.
+        None => Ok(reply.starts_with(b"*1")),
+    }
 }
 
 /// Sends the keys and reads what the target says of each: whether it took it. An error comes with what was
@@ -433,11 +436,11 @@ fn exchange(
 /// Runs a command of the engine for a session of ours.
 fn call(server: &Server, session: &mut Session, args: &[&[u8]]) -> Vec<u8> {
     let mut reply = Vec::new();
-    let Some(row) = server.engine.lookup(args[0]) else { return reply };
+    let Some(row) = server.engine.lookup_original(args[0]) else { return reply };
     session.now_ms = sluice_engine::now_ms();
     loop {
         let request = Request { args, raw: None };
-        match server.engine.call(session, row, request, &mut reply, &mut |_, _, cx| cx.out.ok()) {
+        match server.engine.call(session, row, request, &mut reply) {
             Outcome::Stalled => std::thread::sleep(STALL_WAIT),
             _ => return reply,
         }

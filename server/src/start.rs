@@ -169,11 +169,11 @@ fn follow(server: &Arc<Server>) -> Result<(), String> {
         budget.set_rate(c.repl_sync_max_bandwidth);
         Ok(())
     })?;
-    server.config.on_change(&["rdbcompression"], |c| {
-        crate::dump::follow(c);
+    let dump = server.dump.clone();
+    server.config.on_change(&["rdbcompression"], move |c| {
+        dump.compress.store(c.rdbcompression, Ordering::Relaxed);
         Ok(())
     })?;
-    crate::dump::follow(&server.config.load());
     let load = server.persist.load.clone();
     load.key_delay.store(server.config.load().key_load_delay, Ordering::Relaxed);
     server.config.on_change(&["key-load-delay"], move |c| {
@@ -291,11 +291,14 @@ fn serve(mut config: Config, daemon: bool) -> Result<(), String> {
         crate::log!(Notice, "Listening on {} (Unix socket)", config.unixsocket);
     }
     crate::supervised::write_pidfile(&mut config, daemon);
-    let engine = commands::engine(config.shards, config.databases as u32);
+    let dump = Arc::new(crate::dump::Settings::default());
+    let engine = commands::engine(config.shards, config.databases as u32, dump.clone());
     let (port, io_threads) = (config.port, config.io_threads);
     let storage = storage(&config);
     let snapshot_budget = Budget::new(config.persistence_max_bandwidth);
     let server = Arc::new(Server {
+        commands: commands::Table::of(&engine),
+        dump,
         engine,
         paced_storage: Arc::new(Paced::new(storage.clone(), snapshot_budget.clone())),
         snapshot_budget,

@@ -35,6 +35,10 @@ pub(crate) mod gate {
 /// A running server.
 pub(crate) struct Server {
     pub(crate) engine: Engine,
+    /// What runs the server's own commands.
+    pub(crate) commands: crate::commands::Table,
+    /// What DUMP and RESTORE know of the configuration.
+    pub(crate) dump: Arc<crate::dump::Settings>,
     pub(crate) config: ConfigHandle,
     pub(crate) stats: Stats,
     pub(crate) clients: Clients,

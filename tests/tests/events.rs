@@ -81,7 +81,7 @@ impl Ours {
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         let row = self.engine.lookup(words[0]).expect("a command");
         let request = Request { args: &words, raw: None };
-        let outcome = self.engine.call(&mut self.session, row, request, &mut Vec::new(), &mut |_, _, _| {});
+        let outcome = self.engine.call(&mut self.session, row, request, &mut Vec::new());
         assert!(matches!(outcome, Outcome::Done | Outcome::Refused), "{line}: {outcome:?}");
         std::mem::take(&mut *self.told.lock().expect("nobody panics here"))
     }
@@ -150,7 +150,7 @@ fn who_waits_is_served_after_what_woke_him_and_his_events_follow() {
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         let row = ours.engine.lookup(words[0]).expect("a command");
         let request = Request { args: &words, raw: None };
-        let outcome = ours.engine.call(&mut session, row, request, &mut Vec::new(), &mut |_, _, _| {});
+        let outcome = ours.engine.call(&mut session, row, request, &mut Vec::new());
         assert_eq!(outcome, Outcome::Blocked, "{wait}");
         assert_eq!(ours.run(push), theirs.run(push), "{wait}, {push}");
     }

@@ -1,30 +1,19 @@
 //! How a typed call comes to its keys: it takes their locks, waits where a cut's queue is full, runs, and logs.
 
-use crate::command::KeySpec;
 use crate::engine::{Engine, now_ms};
+pub(super) use crate::execute::Access;
+use crate::execute::{Appended, Wanted};
+use crate::expiry::own::Expiries;
 use crate::hash::hash;
 use crate::keyspace::{Ctx, Effects};
+use crate::resp::Reply;
+use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long a write waits before it looks again whether the cut's queue has room.
 const STALL_PAUSE: Duration = Duration::from_micros(100);
-/// The slice of keys a typed call names is all keys.
-const EVERY_ARGUMENT: KeySpec = KeySpec::Range { first: 0, last: -1, step: 1 };
-
-/// What a call does with its keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    /// Reads them.
-    Read,
-    /// Changes them, each for itself.
-    Write,
-    /// Reads some to change others: a running cut needs all of them first.
-    Mix,
-}
-
 /// A transaction in progress: it holds every lock.
 pub(super) trait Within {
     /// Runs `f` in database `db`.
@@ -48,7 +37,7 @@ impl super::Db<'_> {
         let (mut f, mut r) = (Some(f), None);
         within.with(self.index, &mut |cx| {
             hand_over(self.engine, cx, keys, access);
-            r = f.take().map(|f| f(cx));
+            r = f.take().map(|f| self.engine.run_typed(cx, keys, access, f));
         });
         r.expect("a transaction runs what it is given")
     }
@@ -78,22 +67,35 @@ fn hand_over(engine: &Engine, cx: &mut Ctx<'_>, keys: &[&[u8]], access: Access) 
 impl Engine {
     fn with_keys<R>(&self, db: u32, keys: &[&[u8]], access: Access, f: impl FnOnce(&mut Ctx<'_>) -> R) -> R {
         let (mut fx, mut out) = (Effects::default(), Vec::new());
+        let wanted: SmallVec<[Wanted<'_>; 4]> = keys.iter().map(|key| self.want(db, key, access)).collect();
         let held = loop {
-            let indexes = keys.iter().map(|key| self.inner.shard_of(hash(key))).collect();
-            let mut held = self.lock_indexes(indexes);
-            let stalled = access != Access::Read
-                && self.cut_in_progress()
-                && self.must_stall(&mut held, db, EVERY_ARGUMENT, keys);
-            if !stalled {
-                break held;
+            match self.begin(false, &wanted) {
+                Some(held) => break held,
+                None => std::thread::sleep(STALL_PAUSE),
             }
-            drop(held);
-            std::thread::sleep(STALL_PAUSE);
         };
-        let mut cx = self.context(&mut fx, held, db, false, now_ms(), &mut out, false);
-        hand_over(self, &mut cx, keys, access);
-        let r = f(&mut cx);
-        self.conclude(cx);
+        let mut cx = self.context(&mut fx, held, db, false, now_ms(), Reply::new(&mut out, false));
+        let r = self.run_typed(&mut cx, keys, access, f);
+        let (held, fx) = self.conclude(cx, Appended::Effects);
+        self.release(held, fx);
+        r
+    }
+
+    /// Runs one typed call on keys that are locked; a writable replica remembers which it must expire itself.
+    fn run_typed<R>(
+        &self,
+        cx: &mut Ctx<'_>,
+        keys: &[&[u8]],
+        access: Access,
+        f: impl FnOnce(&mut Ctx<'_>) -> R,
+    ) -> R {
+        cx.keys.fx.next_command();
+        let notes = cx.keys.replica && access != Access::Read;
+        let before = notes.then(|| Expiries::of(cx, keys.iter().copied()));
+        let r = f(cx);
+        if let Some(before) = before.filter(|_| cx.keys.fx.dirty > 0) {
+            self.inner.own_expiries.note(cx, keys.iter().copied(), &before);
+        }
         r
     }
 
@@ -104,21 +106,11 @@ impl Engine {
             std::thread::sleep(STALL_PAUSE);
         }
         let (mut fx, mut out) = (Effects::default(), Vec::new());
-        let held = self.lock_indexes((0..self.shards()).collect());
-        let cx = RefCell::new(self.context(&mut fx, held, db, false, now_ms(), &mut out, false));
+        let cx = self.context(&mut fx, self.hold_all(), db, false, now_ms(), Reply::new(&mut out, false));
+        let cx = RefCell::new(cx);
         let r = catch_unwind(AssertUnwindSafe(|| f(&cx)));
-        self.conclude(cx.into_inner());
+        let (held, fx) = self.conclude(cx.into_inner(), Appended::Effects);
+        self.release(held, fx);
         r.unwrap_or_else(|panic| resume_unwind(panic))
-    }
-
-    /// Logs what happened and lets go of the locks.
-    fn conclude(&self, cx: Ctx<'_>) {
-        let (held, fx) = cx.into_parts();
-        self.commit(fx, None);
-        if fx.dirty > 0 {
-            self.inner.changes.fetch_add(fx.dirty, Ordering::Relaxed);
-        }
-        self.announce(fx);
-        drop(held);
     }
 }

@@ -145,12 +145,9 @@ impl Engine {
         let external = || Error::Command(format!("ERR '{}' is for the embedder to run", row.command.name));
         loop {
             let request = Request { args: &args, raw: None };
-            let mut inside = |_, _: &[&[u8]], cx: &mut crate::keyspace::Ctx<'_>| {
-                cx.out.error("ERR the command is for the embedder to run");
-            };
-            match self.call(session, row, request, &mut out, &mut inside) {
+            match self.call(session, row, request, &mut out) {
                 Outcome::Stalled => std::thread::sleep(STALL_PAUSE),
-                Outcome::External => return Err(external()),
+                Outcome::External | Outcome::Interrupted => return Err(external()),
                 Outcome::Done | Outcome::Refused => break,
                 Outcome::Blocked => {
                     // The typed API never waits: what the session allows is for those who call the engine themselves.

@@ -6,7 +6,7 @@
 
 use super::list::{self, End};
 use super::zset::pop as zset;
-use crate::blocking::{ServeFn, Wish, timeout_arg};
+use crate::blocking::{Nothing, ServeFn, Wish, timeout_arg};
 use crate::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
 use crate::keyspace::Ctx;
 use crate::value::{List, Type, ZSet};
@@ -21,6 +21,7 @@ fn pop_or_wait(
     kind: Type,
     timeout: Option<Duration>,
     serve: ServeFn,
+    nothing: Nothing,
 ) -> CmdResult {
     for at in keys.clone() {
         let there = match kind {
@@ -31,7 +32,7 @@ fn pop_or_wait(
             return serve(cx, a, a[at]);
         }
     }
-    cx.block(Wish { keys, kind, timeout, serve });
+    cx.block(Wish { keys, kind, timeout, serve, nothing });
     Ok(())
 }
 
@@ -39,7 +40,7 @@ fn pop_or_wait(
 fn keys_then_timeout(cx: &mut Ctx<'_>, a: &[&[u8]], kind: Type, serve: ServeFn) -> CmdResult {
     let last = a.len() - 1;
     let timeout = timeout_arg(a[last])?;
-    pop_or_wait(cx, a, 1..last, kind, timeout, serve)
+    pop_or_wait(cx, a, 1..last, kind, timeout, serve, Nothing::Array)
 }
 
 fn blpop(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
@@ -62,20 +63,36 @@ fn blmove(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     End::parse(a[3])?;
     End::parse(a[4])?;
     let timeout = timeout_arg(a[5])?;
-    pop_or_wait(cx, a, 1..2, Type::List, timeout, |cx, a, key| {
-        list::move_element(cx, key, a[2], End::parse(a[3])?, End::parse(a[4])?)?;
-        cx.propagate(&[b"LMOVE", key, a[2], a[3], a[4]]);
-        Ok(())
-    })
+    pop_or_wait(
+        cx,
+        a,
+        1..2,
+        Type::List,
+        timeout,
+        |cx, a, key| {
+            list::move_element(cx, key, a[2], End::parse(a[3])?, End::parse(a[4])?)?;
+            cx.propagate(&[b"LMOVE", key, a[2], a[3], a[4]]);
+            Ok(())
+        },
+        Nothing::Element,
+    )
 }
 
 fn brpoplpush(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let timeout = timeout_arg(a[3])?;
-    pop_or_wait(cx, a, 1..2, Type::List, timeout, |cx, a, key| {
-        list::move_element(cx, key, a[2], End::Right, End::Left)?;
-        cx.propagate(&[b"RPOPLPUSH", key, a[2]]);
-        Ok(())
-    })
+    pop_or_wait(
+        cx,
+        a,
+        1..2,
+        Type::List,
+        timeout,
+        |cx, a, key| {
+            list::move_element(cx, key, a[2], End::Right, End::Left)?;
+            cx.propagate(&[b"RPOPLPUSH", key, a[2]]);
+            Ok(())
+        },
+        Nothing::Element,
+    )
 }
 
 /// The keys of `TIMEOUT NUMKEYS KEY ...`, which `parse` has checked.
@@ -87,17 +104,29 @@ fn counted(a: &[&[u8]]) -> Result<Range<usize>, CmdError> {
 fn blmpop(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let timeout = timeout_arg(a[1])?;
     list::MultiPop::parse(&a[1..])?;
-    pop_or_wait(cx, a, counted(a)?, Type::List, timeout, |cx, a, key| {
-        list::MultiPop::parse(&a[1..])?.take(cx, key).map(drop)
-    })
+    pop_or_wait(
+        cx,
+        a,
+        counted(a)?,
+        Type::List,
+        timeout,
+        |cx, a, key| list::MultiPop::parse(&a[1..])?.take(cx, key).map(drop),
+        Nothing::Array,
+    )
 }
 
 fn bzmpop(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let timeout = timeout_arg(a[1])?;
     zset::MultiPop::parse(&a[1..])?;
-    pop_or_wait(cx, a, counted(a)?, Type::ZSet, timeout, |cx, a, key| {
-        zset::MultiPop::parse(&a[1..])?.take(cx, key).map(drop)
-    })
+    pop_or_wait(
+        cx,
+        a,
+        counted(a)?,
+        Type::ZSet,
+        timeout,
+        |cx, a, key| zset::MultiPop::parse(&a[1..])?.take(cx, key).map(drop),
+        Nothing::Array,
+    )
 }
 
 const BLOCKS: Flags = Flags::WRITE.union(Flags::NOSCRIPT).union(Flags::BLOCKING);

@@ -30,7 +30,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "ping",
         arity: -1,
-        flags: Flags::FAST,
+        flags: Flags::FAST.union(Flags::TELLS_OF_DISK),
         keys: KeySpec::None,
         categories: "connection",
         group: "connection",
@@ -54,7 +54,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "select",
         arity: 2,
-        flags: Flags::LOADING.union(Flags::STALE).union(Flags::FAST),
+        flags: Flags::LOADING.union(Flags::STALE).union(Flags::FAST).union(Flags::SELECTS_DB),
         keys: KeySpec::None,
         categories: "connection",
         group: "connection",

@@ -33,7 +33,7 @@ impl Console {
         let row = self.engine.lookup(args[0]).expect("a known command");
         let mut out = Vec::new();
         let req = Request { args: &args, raw: None };
-        self.engine.call(&mut self.session, row, req, &mut out, &mut |_, _, _| {});
+        self.engine.call(&mut self.session, row, req, &mut out);
         String::from_utf8_lossy(&out).trim_end().replace("\r\n", " ")
     }
 

@@ -535,12 +535,13 @@ const R: Flags = Flags::READONLY;
 const RF: Flags = Flags::READ_FAST;
 const W: Flags = Flags::WRITE;
 const WF: Flags = Flags::WRITE_FAST;
+const EACH: Flags = Flags::EACH_FOR_ITSELF;
 
 /// The rows.
 #[rustfmt::skip]
 pub(crate) const COMMANDS: &[Command] = &[
-    row("del", -2, W, KeySpec::ALL, "1.0.0", "Removes keys", Run::Keys(del)),
-    row("unlink", -2, WF, KeySpec::ALL, "4.0.0",
+    row("del", -2, W.union(EACH), KeySpec::ALL, "1.0.0", "Removes keys", Run::Keys(del)),
+    row("unlink", -2, WF.union(EACH), KeySpec::ALL, "4.0.0",
         "Removes keys, their memory later",
         Run::Keys(del)),
     row("exists", -2, RF, KeySpec::ALL, "1.0.0", "Counts how many of the keys there are", Run::Keys(exists)),
@@ -558,8 +559,8 @@ pub(crate) const COMMANDS: &[Command] = &[
     row("pexpiretime", 2, RF, ONE, "7.0.0",
         "When a key will end, as Unix time in milliseconds", Run::Keys(pexpiretime)),
     row("persist", 2, WF, ONE, "2.2.0", "Takes a key's time to live away", Run::Keys(persist)),
-    row("rename", 3, W, KeySpec::TWO, "1.0.0", "Gives a key another name, replacing a key that has it", Run::Keys(rename)),
-    row("renamenx", 3, WF, KeySpec::TWO, "1.0.0",
+    row("rename", 3, W.union(EACH), KeySpec::TWO, "1.0.0", "Gives a key another name, replacing a key that has it", Run::Keys(rename)),
+    row("renamenx", 3, WF.union(EACH), KeySpec::TWO, "1.0.0",
         "Gives a key another name if no key has it", Run::Keys(renamenx)),
     row("copy", -3, Flags::WRITE_OOM, KeySpec::TWO, "6.2.0", "Stores what one key holds under another key as well", Run::Keys(copy)),
     row("move", 3, WF, ONE, "1.0.0", "Moves a key to another database", Run::Keys(move_key)),
@@ -571,7 +572,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         "Counts the keys of the database", Run::All(dbsize)),
     server_row("flushdb", -1, W, "keyspace dangerous", "1.0.0",
         "Removes the keys of this database", Run::All(flushdb)),
-    server_row("flushall", -1, W, "keyspace dangerous", "1.0.0",
+    server_row("flushall", -1, W.union(Flags::EMPTIES), "keyspace dangerous", "1.0.0",
         "Removes the keys of every database", Run::All(flushall)),
     server_row("swapdb", 3, WF, "keyspace dangerous", "4.0.0", "Has two databases change places", Run::All(swapdb)),
     // A container: its subcommands are read-only, but COMMAND shows no flags for it.

@@ -3,7 +3,6 @@
 //! A replica hides expired keys and waits for its primary to delete them. The primary does not know of keys that
 //! clients wrote to the replica, so those with an expiry are remembered here, by name, and looked at now and then.
 
-use crate::command::{Command, Flags};
 use crate::engine::Engine;
 use crate::hash::hash;
 use crate::keyspace::events::expired;
@@ -99,15 +98,14 @@ impl OwnExpiries {
     /// Remembers the keys of a write on a replica that it gave an expiry. One that a key of the primary's had before is the
     /// primary's to heed.
     #[cold]
-    pub(crate) fn note(&self, cx: &mut Ctx<'_>, command: &Command, args: &[&[u8]], before: &Expiries) {
-        let (db, mut had) = (cx.keys.db, before.0.iter());
-        command.keys.each(args, |at| {
-            let had = had.next().copied().flatten();
-            let has = cx.keys.raw(args[at]).and_then(|e| e.expire());
-            if let Some(at_ms) = has.filter(|_| has != had) {
-                self.insert(at_ms, db, args[at]);
+    pub(crate) fn note<'k>(&self, cx: &mut Ctx<'_>, keys: impl Iterator<Item = &'k [u8]>, before: &Expiries) {
+        let db = cx.keys.db;
+        for (key, had) in keys.zip(&before.0) {
+            let has = cx.keys.raw(key).and_then(|e| e.expire());
+            if let Some(at_ms) = has.filter(|_| has != *had) {
+                self.insert(at_ms, db, key);
             }
-        });
+        }
     }
 }
 
@@ -115,23 +113,10 @@ impl OwnExpiries {
 pub(crate) struct Expiries(SmallVec<[Option<i64>; 4]>);
 
 impl Expiries {
-    /// Of a command that a client sends to a replica, before it runs; none of any other.
-    #[inline]
-    pub(crate) fn before(
-        cx: &mut Ctx<'_>,
-        command: &Command,
-        args: &[&[u8]],
-        from_primary: bool,
-    ) -> Option<Expiries> {
-        let notes = cx.keys.replica && !from_primary && command.flags.contains(Flags::WRITE);
-        notes.then(|| Expiries::of(cx, command, args))
-    }
-
+    /// Of some keys, before a write on a replica that is not its primary's.
     #[cold]
-    fn of(cx: &mut Ctx<'_>, command: &Command, args: &[&[u8]]) -> Expiries {
-        let mut all = SmallVec::new();
-        command.keys.each(args, |at| all.push(cx.keys.expiry(args[at]).flatten()));
-        Expiries(all)
+    pub(crate) fn of<'k>(cx: &mut Ctx<'_>, keys: impl Iterator<Item = &'k [u8]>) -> Expiries {
+        Expiries(keys.map(|key| cx.keys.expiry(key).flatten()).collect())
     }
 }
 
@@ -198,8 +183,7 @@ mod tests {
         let args: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
         let mut out = Vec::new();
         let row = engine.lookup(args[0]).expect("a command");
-        let outcome =
-            engine.call(&mut session, row, Request { args: &args, raw: None }, &mut out, &mut |_, _, _| {});
+        let outcome = engine.call(&mut session, row, Request { args: &args, raw: None }, &mut out);
         assert_eq!(outcome, Outcome::Done);
         String::from_utf8_lossy(&out).into_owned()
     }

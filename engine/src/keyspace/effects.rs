@@ -12,6 +12,8 @@ pub struct Effects {
     pub(crate) buf: Vec<u8>,
     /// Database and end offset in `buf` of each effect.
     pub(crate) ops: SmallVec<[(u32, usize); 2]>,
+    /// Changes made by the commands of a block before the running one.
+    pub(crate) changes: u64,
     /// Changes made by the running command.
     pub(crate) dirty: u64,
     /// The command said itself what is logged.
@@ -40,7 +42,25 @@ impl Effects {
         }
     }
 
+    /// The effects one by one, each with its database.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let mut from = 0;
+        self.ops.iter().map(move |(db, end)| {
+            let effect = &self.buf[from..*end];
+            from = *end;
+            (*db, effect)
+        })
+    }
+
+    /// The next command of a block begins.
+    pub(crate) fn next_command(&mut self) {
+        self.changes += self.dirty;
+        self.dirty = 0;
+        self.replaced = false;
+    }
+
     pub(crate) fn clear(&mut self) {
+        self.changes = 0;
         self.buf.clear();
         self.ops.clear();
         self.dirty = 0;

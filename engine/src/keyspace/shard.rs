@@ -146,7 +146,23 @@ pub struct ShardStats {
     pub expired: u64,
 }
 
+impl ShardStats {
+    pub(crate) fn add(&mut self, other: &ShardStats) {
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.expired += other.expired;
+    }
+}
+
 impl Shard {
+    /// Adds `(keys, keys with expiry)` of each database to `sizes`.
+    pub(crate) fn add_sizes(&self, sizes: &mut [(u64, u64)]) {
+        for (size, table) in sizes.iter_mut().zip(&self.dbs) {
+            size.0 += table.len() as u64;
+            size.1 += table.with_ttl() as u64;
+        }
+    }
+
     pub(crate) fn new(databases: u32) -> Shard {
         Shard {
             dbs: (0..databases).map(|_| Table::new()).collect(),

@@ -3,7 +3,7 @@
 //! A database under a running cut is never lost to it: one that is flushed is adopted by the cut, one that is exchanged
 //! keeps its captures.
 
-use super::{Hashed, Keys, Shard, Standing};
+use super::{Hashed, Keys, Shard, ShardStats, Standing};
 use crate::entry::EntryRef;
 use crate::hash::hash;
 use crate::table::Table;
@@ -13,6 +13,26 @@ impl Keys<'_> {
     /// Calls `f` with the table of each shard for one database, in shard order.
     pub fn each_table(&mut self, db: u32, mut f: impl FnMut(usize, &mut Table)) {
         self.held.each(|i, shard| f(i, &mut shard.dbs[db as usize]));
+    }
+
+    /// `(keys, keys with expiry)` of every database.
+    pub fn db_sizes(&mut self) -> Vec<(u64, u64)> {
+        let mut sizes = vec![(0, 0); self.inner.databases as usize];
+        self.held.each(|_, shard| shard.add_sizes(&mut sizes));
+        sizes
+    }
+
+    /// Counters of all shards together.
+    pub fn shard_stats(&mut self) -> ShardStats {
+        let mut sum = ShardStats::default();
+        self.held.each(|_, shard| sum.add(&shard.stats));
+        sum
+    }
+
+    /// Sets the shards' counters to zero, and that of objects freed in the background.
+    pub fn reset_shard_stats(&mut self) {
+        crate::lazy_free::reset();
+        self.held.each(|_, shard| shard.stats = ShardStats::default());
     }
 
     /// Keys in a database, expired ones included.

@@ -49,7 +49,7 @@ impl Client {
         loop {
             self.session.now_ms = self.clock.load(Ordering::Relaxed);
             let request = Request { args, raw: None };
-            match self.engine.call(&mut self.session, row, request, &mut out, &mut |_, _, _| {}) {
+            match self.engine.call(&mut self.session, row, request, &mut out) {
                 Outcome::Stalled => {
                     assert!(out.is_empty(), "a stalled command replies nothing");
                     self.stalls.fetch_add(1, Ordering::Relaxed);

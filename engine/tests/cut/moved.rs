@@ -39,7 +39,7 @@ fn digests(engine: &Engine) -> Vec<(String, String)> {
                 let args: Vec<&[u8]> = args.iter().map(|a| a.as_bytes()).collect();
                 let mut out = Vec::new();
                 let request = sluice_engine::Request { args: &args, raw: None };
-                engine.call(&mut session, row, request, &mut out, &mut |_, _, _| {});
+                engine.call(&mut session, row, request, &mut out);
                 let mut lines: Vec<_> = out.split(|c| *c == b'\n').map(<[u8]>::to_vec).collect();
                 lines.sort();
                 lines.concat()
@@ -116,7 +116,7 @@ fn writers_of_a_huge_value_that_moved_wait_for_the_cut_where_its_queue_is_full()
         let args: [&[u8]; 3] = [b"SREM", b"other", member.as_bytes()];
         let row = engine.lookup(b"SREM").expect("a command");
         let request = sluice_engine::Request { args: &args, raw: None };
-        outcomes.push(engine.call(&mut session, row, request, &mut Vec::new(), &mut |_, _, _| {}));
+        outcomes.push(engine.call(&mut session, row, request, &mut Vec::new()));
     }
     assert!(
         outcomes.contains(&sluice_engine::Outcome::Done)

@@ -57,7 +57,7 @@ impl Replay {
             let row = self.engine().lookup(args[0]).expect("the log holds known commands");
             let request = Request { args: &args, raw: Some(&rest[..used]) };
             let engine = self.client.engine().clone();
-            let outcome = engine.call(&mut self.client.session, row, request, &mut out, &mut |_, _, _| {});
+            let outcome = engine.call(&mut self.client.session, row, request, &mut out);
             let shown = || String::from_utf8_lossy(&rest[..used.min(300)]).into_owned();
             assert_eq!(outcome, Outcome::Done, "{:?} for {:?}", String::from_utf8_lossy(&out), shown());
             rest = &rest[used..];

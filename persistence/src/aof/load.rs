@@ -402,7 +402,7 @@ impl One<'_> {
             reply.clear();
             let request = Request { args, raw: None };
             // A server's own commands (PING, REPLCONF of a primary's stream) change no data.
-            match self.engine.call(session, row, request, reply, &mut |_, _, cx| cx.out.ok()) {
+            match self.engine.call(session, row, request, reply) {
                 Outcome::External if row.command.flags.contains(Flags::WRITE) => {
                     return Err(AofError::UnknownCommand {
                         command: row.command.name.to_owned(),
@@ -410,11 +410,11 @@ impl One<'_> {
                         offset,
                     });
                 }
-                Outcome::Done | Outcome::External | Outcome::Blocked => {
+                Outcome::Done | Outcome::External | Outcome::Blocked | Outcome::Interrupted => {
                     self.load.refused += session.exec_errors.drain(..).len() as u64;
                     return Ok(());
                 }
-                Outcome::Refused if row.command.name == "select" => {
+                Outcome::Refused if row.command.flags.contains(Flags::SELECTS_DB) => {
                     return Err(AofError::Database { file: self.part.shown(), offset });
                 }
                 Outcome::Refused => {

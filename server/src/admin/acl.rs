@@ -7,9 +7,9 @@ use sluice_engine::num::parse_i64;
 use sluice_engine::resp::Reply;
 
 use super::command::in_category;
-use super::{Handled, help, lower, shown};
+use super::{help, lower, shown};
 use crate::client::conn::Conn;
-use crate::commands::Flow;
+use crate::commands::{Call, Flow, Handled};
 
 /// The categories of Redis 7.0, in its order.
 pub(super) const CATEGORIES: [&str; 21] = [
@@ -40,7 +40,7 @@ pub(super) const CATEGORIES: [&str; 21] = [
 const GENPASS_BITS: i64 = 256;
 const GENPASS_MAX_BITS: i64 = 4096;
 
-pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+pub(super) fn run(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let password = conn.server.config.load().requirepass.clone();
     match lower(args[1]).as_slice() {
         b"whoami" => out.bulk(b"default"),

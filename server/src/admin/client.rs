@@ -8,16 +8,16 @@ use sluice_engine::command::{CmdError, CmdResult};
 use sluice_engine::num::parse_i64;
 use sluice_engine::resp::Reply;
 
-use super::{Handled, help, lower, shown};
+use super::{help, lower, shown};
 use crate::client::conn::Conn;
 use crate::client::pause::{self, Mode, Reason};
 use crate::client::registry::{Client, kind};
 use crate::client::stream::Address;
 use crate::client::waiting::Unblock;
-use crate::commands::Flow;
+use crate::commands::{Call, Flow, Handled};
 use crate::state::Server;
 
-pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+pub(super) fn run(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     match lower(args[1]).as_slice() {
         b"id" => out.int(conn.client.id as i64),
         b"info" => out.verbatim(&format!("{}\n", line(&conn.server, &conn.client, Some((conn, args))))),
@@ -54,6 +54,8 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
                 "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
             ));
         }
+        // What they change is looked at under the locks.
+        b"pause" | b"unpause" if conn.in_block() => return Ok(Flow::Apart),
         b"pause" => {
             let (mode, ms) = pause_arguments(args)?;
             let until = conn.server.clock().saturating_add(ms);
@@ -221,7 +223,7 @@ fn line(server: &Server, client: &Client, me: Option<(&Conn, &[&[u8]])>) -> Stri
     .map(|(_, letter)| letter)
     .collect();
     let last = client.last_command.load(Relaxed);
-    let mut command = server.engine.commands().nth(last).map_or("NULL", |row| row.command.name).to_owned();
+    let mut command = server.engine.row(last).map_or("NULL", |row| row.command.name).to_owned();
     let (mut db, mut multi, mut resp) =
         (client.db.load(Relaxed), i64::from(client.multi.load(Relaxed)), client.resp.load(Relaxed));
     if let Some((conn, args)) = me {
@@ -299,7 +301,7 @@ impl Victims {
     }
 }
 
-fn kill(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+fn kill(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let old_form = args.len() == 3;
     let victims = if old_form {
         // CLIENT KILL addr:port may name the caller.

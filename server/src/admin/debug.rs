@@ -10,10 +10,10 @@ use sluice_engine::num::{parse_f64, parse_i64};
 use sluice_engine::resp::Reply;
 use sluice_engine::value::Value;
 
-use super::{Handled, digest, help, lower, shown};
+use super::{digest, help, lower, shown};
 use crate::client::conn::Conn;
 use crate::client::registry::Client;
-use crate::commands::Flow;
+use crate::commands::{Call, Flow, Handled};
 use crate::config::Guarded;
 use crate::state::Server;
 
@@ -37,19 +37,7 @@ fn nap(seconds: &[u8]) {
     std::thread::sleep(Duration::from_secs_f64(seconds));
 }
 
-/// DEBUG SLEEP inside EXEC, where everything is locked already: it sleeps in its turn. False for anything else.
-pub(crate) fn debug_in_place(server: &Server, client: &Client, args: &[&[u8]], out: &mut Reply<'_>) -> bool {
-    match args {
-        [_, word, seconds] if word.eq_ignore_ascii_case(b"sleep") && allowed(server, client) => {
-            nap(seconds);
-            out.ok();
-            true
-        }
-        _ => false,
-    }
-}
-
-pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+pub(super) fn run(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     if !allowed(&conn.server, &conn.client) {
         return Err(CmdError::text(
             "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
@@ -57,24 +45,25 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
              restart the server.",
         ));
     }
-    let engine = conn.server.engine.clone();
     match (lower(args[1]).as_slice(), &args[2..]) {
         (b"help", []) => help("DEBUG", HELP, out),
         (b"digest", []) => {
-            let digest = engine.exclusive(0, &mut Vec::new(), digest::of_everything);
+            let digest = conn.with_keys(0, digest::of_everything);
             out.simple(&digest.hex());
         }
         (b"digest-value", keys @ [_, ..]) => {
-            let digests = engine.exclusive(conn.session.db, &mut Vec::new(), |cx| {
-                keys.iter().map(|key| digest::of_value(cx, key)).collect::<Vec<_>>()
-            });
+            let db = conn.session.db;
+            let digests = conn
+                .with_keys(db, |all| keys.iter().map(|key| digest::of_value(all, key)).collect::<Vec<_>>());
             out.array(digests.len());
             digests.iter().for_each(|digest| out.simple(&digest.hex()));
         }
         (b"sleep", [seconds]) => {
-            // The whole server stops, as a single-threaded one would.
-            let _standstill = conn.server.standstill.write();
-            engine.exclusive(0, &mut Vec::new(), |_| nap(seconds));
+            // The whole server stops, as a single-threaded one would. Inside EXEC all who want a key wait already, and
+            // those who do not may hold what would have to be waited for.
+            let server = conn.server.clone();
+            let _standstill = (!conn.in_block()).then(|| server.standstill.write());
+            conn.with_keys(0, |_| nap(seconds));
             out.ok();
         }
         (b"populate", words @ ([_] | [_, _] | [_, _, _])) => {
@@ -91,10 +80,11 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
             conn.server.repl.state.lock().new_history();
             out.ok();
         }
+        (b"replicate" | b"reload" | b"loadaof", _) if conn.in_block() => return Ok(Flow::Apart),
         (b"replicate", command @ [_, ..]) => {
             let mut encoded = Vec::new();
             sluice_engine::log::encode_command(&mut encoded, command);
-            engine.append_own(&encoded);
+            conn.server.engine.append_own(&encoded);
             out.ok();
         }
         (b"error", [text]) => return Err(shown(text).into()),
@@ -116,7 +106,7 @@ pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
         // Nodes are split by list-max-listpack-size alone, and there is no cron to pause.
         (b"quicklist-packed-threshold" | b"pause-cron", [_]) => out.ok(),
         (b"set-skip-checksum-validation", [skip]) => {
-            crate::dump::skip_checksum(*skip != b"0");
+            conn.server.dump.check.store(*skip == b"0", Relaxed);
             out.ok();
         }
         (b"segfault" | b"panic" | b"assert", []) => std::process::abort(),
@@ -154,7 +144,7 @@ fn load_aof(conn: &Conn) -> Flow {
 }
 
 /// Makes the keys `PREFIX:0` to `PREFIX:COUNT-1`, those that exist left alone. They are not replicated.
-fn populate(conn: &mut Conn, words: &[&[u8]]) -> CmdResult {
+fn populate(conn: &mut Call<'_, '_>, words: &[&[u8]]) -> CmdResult {
     let out_of_range = CmdError::text("ERR value is out of range, must be positive");
     let positive = |word: &[u8]| parse_i64(word).filter(|n| *n >= 0).ok_or(out_of_range.clone());
     let count = positive(words[0])?;
@@ -164,29 +154,31 @@ fn populate(conn: &mut Conn, words: &[&[u8]]) -> CmdResult {
         return Err(out_of_range);
     }
     for start in (0..count).step_by(POPULATE_STEP as usize) {
-        conn.server.engine.exclusive(conn.session.db, &mut Vec::new(), |cx| {
+        let db = conn.session.db;
+        conn.with_keys(db, |keys| {
             for i in start..(start + POPULATE_STEP).min(count) {
                 let key = [prefix, b":", i.to_string().as_bytes()].concat();
-                if cx.keys.exists(&key) {
+                if keys.exists(&key) {
                     continue;
                 }
                 let mut value = format!("value:{i}").into_bytes();
                 if let Some(size) = size {
                     value.resize(size as usize, 0);
                 }
-                cx.keys.set_string(&key, &value, NewExpiry::Clear);
-                cx.keys.signal(cx.keys.db, &key);
+                keys.set_string(&key, &value, NewExpiry::Clear);
+                keys.signal(keys.db, &key);
             }
         });
     }
     Ok(())
 }
 
-fn object(conn: &Conn, key: &[u8], out: &mut Reply<'_>) -> CmdResult {
-    let line = conn.server.engine.exclusive(conn.session.db, &mut Vec::new(), |cx| {
-        let now = (cx.keys.now / 1000) as u32 & 0xff_ffff;
+fn object(conn: &mut Call<'_, '_>, key: &[u8], out: &mut Reply<'_>) -> CmdResult {
+    let db = conn.session.db;
+    let line = conn.with_keys(db, |keys| {
+        let (now, list_limit) = ((keys.now / 1000) as u32 & 0xff_ffff, keys.limits().list());
         // Also a key that has expired and is still there.
-        cx.keys.raw(key).map(|entry| {
+        keys.raw(key).map(|entry| {
             let encoding = match entry.payload() {
                 Payload::Str(text) if text.len() <= EMBSTR_MAX => "embstr",
                 Payload::Str(_) => "raw",
@@ -204,7 +196,7 @@ fn object(conn: &Conn, key: &[u8], out: &mut Reply<'_>) -> CmdResult {
                     format!(
                         " ql_nodes:{nodes} ql_avg_node:{:.2} ql_listpack_max:{} ql_compressed:0 ql_uncompressed_size:{}",
                         list.len() as f64 / nodes as f64,
-                        cx_list_limit(conn),
+                        list_limit,
                         list.memory()
                     )
                 }
@@ -225,10 +217,6 @@ fn object(conn: &Conn, key: &[u8], out: &mut Reply<'_>) -> CmdResult {
 
 /// Longest string Redis keeps in one block with its header, which OBJECT ENCODING tells from longer ones.
 const EMBSTR_MAX: usize = 44;
-
-fn cx_list_limit(conn: &Conn) -> i64 {
-    conn.server.engine.limits().list()
-}
 
 /// A reply of every type, for tests of client libraries.
 fn protocol(kind: &[u8], out: &mut Reply<'_>) -> CmdResult {

@@ -9,7 +9,7 @@
 
 use sha1::{Digest as _, Sha1};
 use sluice_engine::encoding::listpack::LpValue;
-use sluice_engine::keyspace::Ctx;
+use sluice_engine::keyspace::Keys;
 use sluice_engine::num::fmt_f64;
 use sluice_engine::value::ValueView;
 
@@ -93,14 +93,14 @@ fn add_value(digest: &mut Digest, value: ValueView<'_>, expires: bool) {
 }
 
 /// The fingerprint of all databases. Needs every shard locked.
-pub(super) fn of_everything(cx: &mut Ctx<'_>) -> Digest {
+pub(super) fn of_everything(keys: &mut Keys<'_>) -> Digest {
     let mut whole = Digest::default();
-    for db in 0..cx.keys.databases() {
-        if cx.keys.db_len(db) == 0 {
+    for db in 0..keys.databases() {
+        if keys.db_len(db) == 0 {
             continue;
         }
         whole.mix(&db.to_be_bytes());
-        cx.keys.each_table(db, |_, table| {
+        keys.each_table(db, |_, table| {
             for entry in table.iter() {
                 let Some(value) = ValueView::of(entry) else { continue };
                 let mut one = Digest::default();
@@ -114,9 +114,9 @@ pub(super) fn of_everything(cx: &mut Ctx<'_>) -> Digest {
 }
 
 /// The fingerprint of one value, zeroes where there is no such key. Needs its shard locked.
-pub(super) fn of_value(cx: &mut Ctx<'_>, key: &[u8]) -> Digest {
+pub(super) fn of_value(keys: &mut Keys<'_>, key: &[u8]) -> Digest {
     let mut digest = Digest::default();
-    if let Some(entry) = cx.keys.peek(key)
+    if let Some(entry) = keys.peek(key)
         && let Some(value) = ValueView::of(entry)
     {
         add_value(&mut digest, value, entry.expire().is_some());
@@ -166,9 +166,9 @@ mod tests {
                 ("e", "0745672cb1bf060476eedeb8a28f5ffe1ff5a2be"),
                 ("nope", "0000000000000000000000000000000000000000"),
             ] {
-                assert_eq!(of_value(cx, key.as_bytes()).hex(), expected, "{key}");
+                assert_eq!(of_value(&mut cx.keys, key.as_bytes()).hex(), expected, "{key}");
             }
-            assert_eq!(of_everything(cx).hex(), "4be67086b3f779a839cffd8df14cf2c0302ee768");
+            assert_eq!(of_everything(&mut cx.keys).hex(), "4be67086b3f779a839cffd8df14cf2c0302ee768");
         });
     }
 }

@@ -6,10 +6,10 @@ use sluice_engine::command::{CmdError, CmdResult};
 use sluice_engine::num::parse_i64;
 use sluice_engine::resp::Reply;
 
-use super::{Handled, client::valid_name, shown};
+use super::{client::valid_name, shown};
 use crate::client::conn::Conn;
 use crate::client::registry::kind;
-use crate::commands::Flow;
+use crate::commands::{Call, Flow, Handled};
 
 const WRONG_PASS: CmdError = CmdError::text("WRONGPASS invalid username-password pair or user is disabled.");
 
@@ -29,7 +29,7 @@ fn sign_on(conn: &mut Conn) {
     conn.client.authenticated.store(true, Relaxed);
 }
 
-pub(super) fn auth(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+pub(super) fn auth(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let config = conn.server.config.load();
     match args {
         [_, password] => {
@@ -86,7 +86,7 @@ impl<'a> Greeting<'a> {
     }
 }
 
-pub(super) fn hello(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+pub(super) fn hello(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let greeting = Greeting::parse(&args[1..])?;
     if let Some((user, password)) = greeting.credentials {
         verify(&conn.server.config.load().requirepass, user, password)?;
@@ -130,10 +130,11 @@ fn speak(conn: &mut Conn, resp3: bool) {
     conn.client.resp.store(if resp3 { 3 } else { 2 }, Relaxed);
 }
 
-pub(super) fn reset(conn: &mut Conn, _: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+pub(super) fn reset(conn: &mut Call<'_, '_>, _: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let server = conn.server.clone();
     server.engine.end_session(&mut conn.session);
     conn.session = server.engine.session();
+    conn.session.may_block = true;
     speak(conn, false);
     conn.reply_off = false;
     conn.reply_skip = 0;

@@ -4,14 +4,14 @@ use sluice_engine::command::CmdError;
 use sluice_engine::num::parse_i64;
 use sluice_engine::resp::Reply;
 
-use super::{Handled, help, lower, shown};
+use super::{help, lower, shown};
 use crate::client::conn::Conn;
-use crate::commands::Flow;
+use crate::commands::{Call, Flow, Handled};
 
 /// Entries SLOWLOG GET returns unless told how many.
 const SLOWLOG_DEFAULT: i64 = 10;
 
-pub(super) fn slowlog(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+pub(super) fn slowlog(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let log = &conn.server.slowlog;
     match lower(args[1]).as_slice() {
         b"len" => out.int(log.entries.lock().len() as i64),
@@ -47,7 +47,7 @@ pub(super) fn slowlog(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> H
 }
 
 /// Samples of events are not gathered yet: the answers are those of a server whose monitor is off.
-pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+pub(super) fn run(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     match lower(args[1]).as_slice() {
         b"latest" | b"history" => out.array(0),
         b"reset" => out.int(0),
@@ -69,7 +69,7 @@ fn histogram(conn: &Conn, names: &[&[u8]], out: &mut Reply<'_>) {
         |name: &str| names.is_empty() || names.iter().any(|n| n.eq_ignore_ascii_case(name.as_bytes()));
     let latency = &conn.server.stats.latency;
     let mut found = Vec::new();
-    for row in conn.server.engine.commands().filter(|row| wanted(row.command.name)) {
+    for row in conn.server.engine.rows().filter(|row| wanted(row.command.name)) {
         if let Some((calls, lines)) =
             latency.of(row.id).map(|h| h.cumulative()).filter(|(calls, _)| *calls > 0)
         {

@@ -7,14 +7,13 @@ use sluice_engine::resp::Reply;
 use sluice_engine::value::Value;
 
 use super::info::Memory;
-use super::{Handled, help, lower};
-use crate::client::conn::Conn;
-use crate::commands::Flow;
+use super::{help, lower};
+use crate::commands::{Call, Flow, Handled};
 
 /// Elements looked at to estimate a large collection, unless SAMPLES says otherwise; 0 looks at all.
 const DEFAULT_SAMPLES: usize = 5;
 
-pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+pub(super) fn run(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     match lower(args[1]).as_slice() {
         b"usage" => usage(conn, args, out)?,
         b"stats" => stats(conn, out),
@@ -42,7 +41,7 @@ pub(super) fn entry_bytes(entry: EntryRef<'_>, samples: usize) -> usize {
         }
 }
 
-fn usage(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Result<(), CmdError> {
+fn usage(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Result<(), CmdError> {
     let samples = match args {
         [_, _, _] => DEFAULT_SAMPLES,
         [_, _, _, option, count] if option.eq_ignore_ascii_case(b"samples") => {
@@ -50,9 +49,8 @@ fn usage(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Result<(), Cmd
         }
         _ => return Err(CmdError::SYNTAX),
     };
-    let bytes = conn.server.engine.exclusive(conn.session.db, &mut Vec::new(), |cx| {
-        cx.keys.peek(args[2]).map(|entry| entry_bytes(entry, samples))
-    });
+    let db = conn.session.db;
+    let bytes = conn.with_keys(db, |keys| keys.peek(args[2]).map(|entry| entry_bytes(entry, samples)));
     match bytes {
         Some(bytes) => out.int(bytes as i64),
         None => out.null(),
@@ -60,9 +58,9 @@ fn usage(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Result<(), Cmd
     Ok(())
 }
 
-fn stats(conn: &Conn, out: &mut Reply<'_>) {
+fn stats(conn: &mut Call<'_, '_>, out: &mut Reply<'_>) {
     let m = Memory::now();
-    let sizes = conn.server.engine.db_sizes();
+    let sizes = conn.with_keys(0, |keys| keys.db_sizes());
     let keys: u64 = sizes.iter().map(|(keys, _)| keys).sum();
     let backlog = conn.server.engine.log().held_bytes() as u64;
     let overhead = (m.startup + backlog).min(m.used);

@@ -2,12 +2,10 @@
 
 use sluice_engine::resp::Reply;
 
-use super::Handled;
 use super::info::{PrimaryLink, ReplicaLine};
-use crate::client::conn::Conn;
-use crate::commands::Flow;
+use crate::commands::{Call, Flow, Handled};
 
-pub(super) fn run(conn: &mut Conn, _: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+pub(super) fn run(conn: &mut Call<'_, '_>, _: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let info = conn.server.replication_info();
     match &info.primary {
         Some(link) => replica(link, out),

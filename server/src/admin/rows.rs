@@ -1,15 +1,18 @@
-//! The rows of the admin commands, and the subcommands of those that have some.
+//! The rows of the admin commands, with what runs them, and the subcommands of those that have some.
 
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 use sluice_engine::command::{Command, Flags, KeySpec, Run};
 
+use crate::commands::OwnCommand;
+
 const ANYTIME: Flags = Flags::LOADING.union(Flags::STALE);
 const QUIET: Flags = ANYTIME.union(Flags::NOSCRIPT);
 const ADMIN: Flags = QUIET.union(Flags::ADMIN);
 const SIGN_ON: Flags = QUIET.union(Flags::FAST).union(Flags::NO_AUTH).union(Flags::ALLOW_BUSY);
 
+/// A subcommand: the command it belongs to runs it.
 const fn row(
     name: &'static str,
     arity: i32,
@@ -34,11 +37,29 @@ const fn row(
 }
 
 /// Rows for the engine's command table.
-pub(crate) static ROWS: &[Command] = &[
-    row("info", -1, ANYTIME, "dangerous", "server", "1.0.0", "The state of the server, in sections"),
-    row("config", -2, ADMIN, "", "server", "2.0.0", "Settings: reads, changes and saves them")
-        .holding(CONFIG),
-    row(
+pub(crate) static ROWS: &[OwnCommand] = &[
+    OwnCommand::row(
+        "info",
+        -1,
+        ANYTIME,
+        "dangerous",
+        "server",
+        "1.0.0",
+        "The state of the server, in sections",
+        super::info_command,
+    ),
+    OwnCommand::row(
+        "config",
+        -2,
+        ADMIN,
+        "",
+        "server",
+        "2.0.0",
+        "Settings: reads, changes and saves them",
+        super::config::run,
+    )
+    .holding(CONFIG),
+    OwnCommand::row(
         "client",
         -2,
         QUIET,
@@ -46,19 +67,106 @@ pub(crate) static ROWS: &[Command] = &[
         "connection",
         "2.4.0",
         "Connections: what they are, and how to end, pause and name them",
+        super::client::run,
     )
     .holding(CLIENT),
-    row("command", -1, ANYTIME, "connection", "server", "2.8.13", "What commands there are").holding(COMMAND),
-    row("debug", -2, ADMIN, "", "server", "1.0.0", "For tests and for looking inside"),
-    row("memory", -2, ANYTIME, "", "server", "4.0.0", "Where the memory goes").holding(MEMORY),
-    row("latency", -2, ADMIN, "", "server", "2.8.13", "How long things took").holding(LATENCY),
-    row("slowlog", -2, ADMIN, "", "server", "2.2.12", "Commands that took long").holding(SLOWLOG),
-    row("acl", -2, QUIET, "", "server", "6.0.0", "Users and what they may do").holding(ACL),
-    row("auth", -2, SIGN_ON, "connection", "connection", "1.0.0", "Signs the connection on with a password"),
-    row("hello", -1, SIGN_ON, "connection", "connection", "6.0.0", "Chooses the protocol, and signs on"),
-    row("reset", 1, SIGN_ON, "connection", "connection", "6.2.0", "Puts the connection back to how it began"),
-    row("time", 1, ANYTIME.union(Flags::FAST), "", "server", "2.6.0", "What time it is on the server"),
-    row(
+    OwnCommand::row(
+        "command",
+        -1,
+        ANYTIME,
+        "connection",
+        "server",
+        "2.8.13",
+        "What commands there are",
+        super::command::run,
+    )
+    .holding(COMMAND),
+    OwnCommand::row(
+        "debug",
+        -2,
+        ADMIN,
+        "",
+        "server",
+        "1.0.0",
+        "For tests and for looking inside",
+        super::debug::run,
+    ),
+    OwnCommand::row(
+        "memory",
+        -2,
+        ANYTIME,
+        "",
+        "server",
+        "4.0.0",
+        "Where the memory goes",
+        super::memory::run,
+    )
+    .holding(MEMORY),
+    OwnCommand::row(
+        "latency",
+        -2,
+        ADMIN,
+        "",
+        "server",
+        "2.8.13",
+        "How long things took",
+        super::latency::run,
+    )
+    .holding(LATENCY),
+    OwnCommand::row(
+        "slowlog",
+        -2,
+        ADMIN,
+        "",
+        "server",
+        "2.2.12",
+        "Commands that took long",
+        super::latency::slowlog,
+    )
+    .holding(SLOWLOG),
+    OwnCommand::row("acl", -2, QUIET, "", "server", "6.0.0", "Users and what they may do", super::acl::run)
+        .holding(ACL),
+    OwnCommand::row(
+        "auth",
+        -2,
+        SIGN_ON,
+        "connection",
+        "connection",
+        "1.0.0",
+        "Signs the connection on with a password",
+        super::hello::auth,
+    ),
+    OwnCommand::row(
+        "hello",
+        -1,
+        SIGN_ON,
+        "connection",
+        "connection",
+        "6.0.0",
+        "Chooses the protocol, and signs on",
+        super::hello::hello,
+    ),
+    OwnCommand::row(
+        "reset",
+        1,
+        SIGN_ON.union(Flags::IMMEDIATE),
+        "connection",
+        "connection",
+        "6.2.0",
+        "Puts the connection back to how it began",
+        super::hello::reset,
+    ),
+    OwnCommand::row(
+        "time",
+        1,
+        ANYTIME.union(Flags::FAST),
+        "",
+        "server",
+        "2.6.0",
+        "What time it is on the server",
+        super::time,
+    ),
+    OwnCommand::row(
         "lastsave",
         1,
         ANYTIME.union(Flags::FAST),
@@ -66,8 +174,9 @@ pub(crate) static ROWS: &[Command] = &[
         "server",
         "1.0.0",
         "When the last good snapshot was taken, as Unix time",
+        super::lastsave,
     ),
-    row(
+    OwnCommand::row(
         "role",
         1,
         QUIET.union(Flags::FAST),
@@ -75,6 +184,7 @@ pub(crate) static ROWS: &[Command] = &[
         "server",
         "2.8.12",
         "Whether the server is a primary or a replica, and of what or whom",
+        super::role::run,
     ),
 ];
 
@@ -115,12 +225,6 @@ impl SubcommandStats {
     pub(crate) fn reset(&self) {
         self.0.lock().clear();
     }
-}
-
-/// The command of this table and the subcommand that `args` name, if they name one.
-pub(crate) fn find(command: &str, args: &[&[u8]]) -> Option<(&'static str, &'static str)> {
-    let row = ROWS.iter().find(|row| row.name == command)?;
-    Some((row.name, row.subcommand(args.get(1)?)?.name))
 }
 
 static ACL: &[Command] = &[

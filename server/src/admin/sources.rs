@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use sluice_engine::keyspace::ShardStats;
 use sluice_transport::primary::schedule::Format;
 
 use super::info::{
@@ -16,8 +17,12 @@ impl Server {
         self.repl.roles.is_replica()
     }
 
-    /// What INFO reports from, as of now.
-    pub(crate) fn info_sources<'a>(&'a self, config: &'a Config) -> Sources<'a> {
+    /// What INFO reports from, as of now; of the data what the caller looked up under its locks.
+    pub(crate) fn info_sources<'a>(
+        &'a self,
+        config: &'a Config,
+        (databases, shards): (Vec<(u64, u64)>, ShardStats),
+    ) -> Sources<'a> {
         Sources {
             engine: &self.engine,
             config,
@@ -36,7 +41,8 @@ impl Server {
                 self.repl.slow_writers.waits.get(),
             ),
             sync_budget: (self.repl.sync_budget.rate(), self.repl.sync_budget.waited_ms()),
-            databases: self.engine.db_sizes(),
+            databases,
+            shards,
         }
     }
 

@@ -185,8 +185,7 @@ pub(crate) fn reload(server: &Arc<Server>) -> Result<(), String> {
     let config = server.config.load();
     let place = place(server);
     let live = server.engine.clone();
-    let engine = crate::commands::engine(live.shards(), live.databases());
-    engine.limits().copy_from(live.limits());
+    let engine = live.beside();
     server.set_gate(gate::LOADING, true);
     let loaded = read_manifest(server, &place).and_then(|mut manifest| {
         let loaded = load_into(server, &engine, &place, &mut manifest, &config)?;

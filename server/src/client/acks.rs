@@ -4,12 +4,12 @@
 //! as Redis 7.2 defines it.
 
 use crate::aof::Mode;
-use crate::client::conn::Conn;
 use crate::client::waiting::Wait;
-use crate::commands::Flow;
+use crate::commands::{Call, Flow, Handled};
 use crate::repl::commands::GETACK;
 use crate::repl::{is_replica, primary};
 use crate::state::{Server, gate};
+use sluice_engine::command::CmdError;
 use sluice_engine::num::parse_i64;
 use sluice_engine::resp::Reply;
 use std::sync::atomic::Ordering;
@@ -34,13 +34,15 @@ enum Measure {
 }
 
 /// WAIT numreplicas timeout
-pub(crate) fn wait(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
-    begin(conn, wait_arguments(&conn.server, args), out)
+pub(crate) fn wait(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+    let arguments = wait_arguments(&conn.server, args);
+    begin(conn, arguments, out)
 }
 
 /// WAITAOF numlocal numreplicas timeout
-pub(crate) fn waitaof(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
-    begin(conn, waitaof_arguments(&conn.server, args), out)
+pub(crate) fn waitaof(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+    let arguments = waitaof_arguments(&conn.server, args);
+    begin(conn, arguments, out)
 }
 
 type Arguments = Result<(Measure, u64), &'static str>;
@@ -81,21 +83,16 @@ fn waitaof_arguments(server: &Server, args: &[&[u8]]) -> Arguments {
     Ok((Measure::Durable { local, replicas }, timeout))
 }
 
-fn begin(conn: &mut Conn, arguments: Arguments, out: &mut Vec<u8>) -> Flow {
-    let (measure, timeout) = match arguments {
-        Ok(arguments) => arguments,
-        Err(text) => {
-            conn.error(out, text);
-            return Flow::Next;
-        }
-    };
+fn begin(conn: &mut Call<'_, '_>, arguments: Arguments, out: &mut Reply<'_>) -> Handled {
+    let (measure, timeout) = arguments.map_err(CmdError::text)?;
     let server = conn.server.clone();
     let timeout = (timeout > 0).then(|| Duration::from_millis(timeout));
     let acks = Acks { offset: conn.last_write(), measure, timeout };
     let have = acks.have(&server);
-    if acks.enough(have) {
-        acks.reply(out, have);
-        return Flow::Next;
+    // Inside EXEC what is acknowledged by now is all there is to say.
+    if acks.enough(have) || conn.in_block() {
+        acks.reply(out.raw(), have);
+        return Ok(Flow::Next);
     }
     // Ask for acknowledgements now rather than at the replicas' next second.
     // While writes are paused the log stands still: then they come by the second.
@@ -105,7 +102,7 @@ fn begin(conn: &mut Conn, arguments: Arguments, out: &mut Vec<u8>) -> Flow {
     if matches!(acks.measure, Measure::Durable { .. }) {
         server.aof.wake();
     }
-    Flow::Wait(Box::new(Wait::Acks(acks)))
+    Ok(Flow::Wait(Box::new(Wait::Acks(acks))))
 }
 
 /// Who has it: this server's file, and how many replicas.

@@ -3,8 +3,9 @@
 //! EXEC is judged by what it will run: much may have changed since that was queued.
 
 use crate::client::conn::Conn;
-use crate::state::gate;
+use crate::state::{Server, gate};
 use sluice_engine::command::{CmdError, Command, Flags};
+use sluice_engine::session::FlagsOfMany;
 use std::borrow::Cow;
 
 impl Conn {
@@ -15,47 +16,13 @@ impl Conn {
             // The engine says so.
             return None;
         }
-        let flags = self.session.flags_of(c);
         if !self.authenticated && !c.flags.contains(Flags::NO_AUTH) {
             return Some("NOAUTH Authentication required.".into());
         }
-        let writes = flags.any.contains(Flags::WRITE);
-        // PING tells of a disk that fails too, so that whoever watches the server learns of it.
-        let disk = writes || c.name == "ping";
-        if disk && gates & gate::MISCONF != 0 && gates & gate::READONLY == 0 {
-            return Some(
-                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
-                 Commands that may modify the data set are disabled, because this instance is configured to report \
-                 errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
-                 the Redis logs for details about the RDB error."
-                    .into(),
-            );
-        }
-        if disk && gates & gate::AOF_ERROR != 0 && gates & gate::READONLY == 0 {
-            return Some(crate::aof::refusal(&self.server).into());
-        }
-        if writes && gates & gate::NOREPLICAS != 0 && gates & gate::READONLY == 0 {
-            return Some("NOREPLICAS Not enough good replicas to write.".into());
-        }
-        if writes && gates & gate::READONLY != 0 {
-            return Some(CmdError::READ_ONLY_REPLICA.0);
-        }
-        if gates & gate::STALE != 0 && !flags.all.contains(Flags::STALE) {
-            return Some(
-                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into(),
-            );
-        }
-        if gates & gate::MAXMEMORY != 0
-            && flags.any.contains(Flags::DENYOOM)
-            && crate::maxmemory::refuses(&self.server)
-        {
-            return Some("OOM command not allowed when used memory > 'maxmemory'.".into());
-        }
-        let beside = gates & gate::ASYNC_LOADING != 0 && flags.any.contains(Flags::NO_ASYNC_LOADING);
-        if beside || gates & gate::LOADING != 0 && !flags.all.contains(Flags::LOADING) {
-            return Some("LOADING Redis is loading the dataset in memory".into());
-        }
-        None
+        // PING tells of a disk that fails too, so that whoever watches the server learns of it; not inside EXEC.
+        let mut flags = self.session.flags_of(c);
+        flags.any.set(Flags::TELLS_OF_DISK, c.flags.contains(Flags::TELLS_OF_DISK));
+        refusal(&self.server, flags, gates)
     }
 
     /// Does CLIENT PAUSE hold this command back?
@@ -63,9 +30,52 @@ impl Conn {
     pub(super) fn is_paused(&self, c: &Command) -> bool {
         use crate::client::pause::Mode;
         match self.server.pause.mode(self.server.clock()) {
-            None => false,
+            None => {
+                // It is over, and nobody has noticed yet: writes would find it still in force.
+                crate::client::pause::cron(&self.server);
+                false
+            }
             Some(Mode::All) => true,
             Some(Mode::Write) => self.session.flags_of(c).any.intersects(Flags::LOGGED),
         }
     }
+}
+
+/// Why what has these flags may not run now.
+#[cold]
+pub(crate) fn refusal(server: &Server, flags: FlagsOfMany, gates: u32) -> Option<Cow<'static, str>> {
+    let writes = flags.any.contains(Flags::WRITE);
+    let disk = writes || flags.any.contains(Flags::TELLS_OF_DISK);
+    if disk && gates & gate::MISCONF != 0 && gates & gate::READONLY == 0 {
+        return Some(
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+             Commands that may modify the data set are disabled, because this instance is configured to report \
+             errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
+             the Redis logs for details about the RDB error."
+                .into(),
+        );
+    }
+    if disk && gates & gate::AOF_ERROR != 0 && gates & gate::READONLY == 0 {
+        return Some(crate::aof::refusal(server).into());
+    }
+    if writes && gates & gate::NOREPLICAS != 0 && gates & gate::READONLY == 0 {
+        return Some("NOREPLICAS Not enough good replicas to write.".into());
+    }
+    if writes && gates & gate::READONLY != 0 {
+        return Some(CmdError::READ_ONLY_REPLICA.0);
+    }
+    if gates & gate::STALE != 0 && !flags.all.contains(Flags::STALE) {
+        return Some(
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into(),
+        );
+    }
+    if gates & gate::MAXMEMORY != 0 && flags.any.contains(Flags::DENYOOM) && crate::maxmemory::refuses(server)
+    {
+        return Some("OOM command not allowed when used memory > 'maxmemory'.".into());
+    }
+    let beside = gates & gate::ASYNC_LOADING != 0 && flags.any.contains(Flags::NO_ASYNC_LOADING);
+    if beside || gates & gate::LOADING != 0 && !flags.all.contains(Flags::LOADING) {
+        return Some("LOADING Redis is loading the dataset in memory".into());
+    }
+    None
 }

@@ -38,6 +38,8 @@ pub(crate) struct Conn {
     /// CLIENT REPLY OFF, and the number of replies SKIP still drops.
     pub(crate) reply_off: bool,
     pub(crate) reply_skip: u8,
+    /// A command of a block that goes on asked for the connection's end.
+    pub(super) closing: bool,
     /// The batch being run holds a write.
     pub(super) wrote: bool,
     /// Where the log ended after the last write, as far as batches before this one are concerned.
@@ -70,6 +72,7 @@ pub(crate) async fn serve(server: Arc<Server>, stream: Arc<Stream>, client: Arc<
         authenticated,
         reply_off: false,
         reply_skip: 0,
+        closing: false,
         wrote: false,
         written: 0,
         membership: crate::aof::Membership::default(),
@@ -180,7 +183,7 @@ impl Conn {
                 }
                 Waited::Gone => false,
             },
-            Flow::Next | Flow::Turn | Flow::Close | Flow::Replica(_) => true,
+            Flow::Next | Flow::Turn | Flow::Close | Flow::Apart | Flow::Replica(_) => true,
         }
     }
 
@@ -208,6 +211,13 @@ impl Conn {
                 break Flow::Turn;
             }
             let start = out.len();
+            if self.session.is_interrupted() {
+                match self.resume(out) {
+                    Flow::Next => self.honour_reply_mode(out, start),
+                    other => break other,
+                }
+                continue;
+            }
             let (flow, used) = match resume(&input[at..], max_bulk, self.authenticated, &mut self.request) {
                 Parsed::Incomplete(need) => {
                     self.need = need;

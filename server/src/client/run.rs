@@ -4,9 +4,10 @@ use crate::client::conn::Conn;
 use crate::client::waiting::{KeyWait, Wait};
 use crate::commands::{self, Flow};
 use crate::state::gate;
-use sluice_engine::command::{Flags, Run, TxOp};
+use sluice_engine::command::{CmdError, CmdResult, Command, Flags, Run, TxOp};
+use sluice_engine::keyspace::Ctx;
 use sluice_engine::resp::Reply;
-use sluice_engine::{Outcome, Request, Row};
+use sluice_engine::{Caller, InBlock, Outcome, Request, Row, Session};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -34,7 +35,7 @@ impl Conn {
             && let Some(text) = self.refusal(row.command, args.len(), gate)
         {
             server.engine.command_stats(row.id).rejected.fetch_add(1, Ordering::Relaxed);
-            if matches!(row.command.run, Run::Transaction(TxOp::Exec)) {
+            if is_exec(row.command) {
                 server.engine.discard(&mut self.session);
                 self.error(out, &sluice_engine::abort_because(&text).0);
             } else {
@@ -50,31 +51,21 @@ impl Conn {
         self.client.last_command.store(row.id, Ordering::Relaxed);
         // A subcommand that cannot run is refused when it is queued, so that EXEC refuses the whole.
         if self.session.in_multi()
-            && let Err(e) = crate::admin::queue_check(row.command.name, args)
+            && let Err(e) = queue_check(row.command, args)
         {
             self.session.break_multi();
             self.error(out, &e.0);
             return Flow::Next;
         }
-        let mut deferred: Vec<(usize, Row, Vec<Vec<u8>>)> = Vec::new();
-        let outcome =
-            server.engine.call(&mut self.session, row, Request { args, raw }, out, &mut |row, args, cx| {
-                if row.command.name == "debug"
-                    && crate::admin::debug_in_place(&server, &self.client, args, &mut cx.out)
-                {
-                    return;
-                }
-                // Their turn comes when the locks are gone; the place of the reply is kept.
-                let owned = args.iter().map(|a| a.to_vec()).collect();
-                deferred.push((cx.out.raw().len(), row, owned));
-            });
-        let mut flow = match outcome {
-            Outcome::Done => {
-                if row.command.name == "flushall" {
-                    crate::persist::flushed_all(&server);
-                }
-                Flow::Next
-            }
+        // Asked before EXEC forgets what it ran.
+        let empties =
+            row.command.flags.contains(Flags::EMPTIES) || is_exec(row.command) && self.session.will_empty();
+        let outcome = server.engine.call(self, row, Request { args, raw }, out);
+        if empties && outcome == Outcome::Done {
+            crate::persist::flushed_all(&server);
+        }
+        let flow = match outcome {
+            Outcome::Done => Flow::Next,
             Outcome::Refused => {
                 let line = out[start + 1..].to_vec();
                 server.stats.error(&line);
@@ -88,18 +79,14 @@ impl Conn {
             }
             Outcome::External => {
                 server.engine.command_stats(row.id).calls.fetch_add(1, Ordering::Relaxed);
-                let flow = commands::run(self, row, args, out);
-                self.count_failure(row, &out[start..]);
-                flow
+                self.run_own(row, args, out)
             }
+            Outcome::Interrupted => self.go_on(out),
         };
-        if !self.session.exec_errors.is_empty() {
-            for e in std::mem::take(&mut self.session.exec_errors) {
-                server.stats.error(e.0.as_bytes());
-            }
-        }
-        if !deferred.is_empty() {
-            flow = self.run_deferred(deferred, out);
+        self.count_exec_errors();
+        if matches!(flow, Flow::Stalled) {
+            // The rest of a block waits for a cut; EXEC itself is done with.
+            return Flow::Next;
         }
         let now = Instant::now();
         let took = now - *clock;
@@ -111,29 +98,71 @@ impl Conn {
         if !row.command.flags.contains(Flags::SKIP_SLOWLOG) {
             server.slowlog.note(took, args, &self.client);
         }
+        match flow {
+            Flow::Next if std::mem::take(&mut self.closing) => Flow::Close,
+            other => other,
+        }
+    }
+
+    /// Runs a command of the server's.
+    fn run_own(&mut self, row: Row, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+        let start = out.len();
+        let resp3 = self.session.resp3;
+        let flow = commands::run(self, None, row, args, &mut Reply::new(out, resp3));
+        self.count_failure(row, &out[start..]);
         flow
     }
 
-    /// Runs the server's own commands of a transaction and puts their replies in place.
-    fn run_deferred(&mut self, deferred: Vec<(usize, Row, Vec<Vec<u8>>)>, out: &mut Vec<u8>) -> Flow {
-        let mut shift = 0;
-        let mut last = Flow::Next;
-        for (at, row, args) in deferred {
+    /// Goes on with a block of MULTI: the command that interrupted it is run without its locks, then the rest, up to the
+    /// next such command. Where one's reply comes later the block goes on behind it ([`Conn::resume`]).
+    fn go_on(&mut self, out: &mut Vec<u8>) -> Flow {
+        let server = self.server.clone();
+        while let Some((row, args)) = self.session.take_interrupting() {
             let refs: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-            let mut reply = Vec::new();
-            match commands::run(self, row, &refs, &mut reply) {
+            server.engine.command_stats(row.id).calls.fetch_add(1, Ordering::Relaxed);
+            match self.run_own(row, &refs, out) {
                 Flow::Next => {}
-                Flow::Later(_) | Flow::Replica(_) | Flow::Wait(_) => {
-                    reply.clear();
-                    Reply::new(&mut reply, false).error("ERR Command not allowed inside a transaction");
+                Flow::Close => self.closing = true,
+                Flow::Later(reply) => return Flow::Later(reply),
+                Flow::Turn
+                | Flow::Stalled
+                | Flow::Paused
+                | Flow::Wait(_)
+                | Flow::Replica(_)
+                | Flow::Apart => {
+                    self.error(out, "ERR Command not allowed inside a transaction");
                 }
-                other => last = other,
             }
-            self.count_failure(row, &reply);
-            out.splice(at + shift..at + shift, reply.iter().copied());
-            shift += reply.len();
+            match server.engine.resume(self, out) {
+                Outcome::Interrupted => {}
+                Outcome::Stalled => return Flow::Stalled,
+                _ => break,
+            }
         }
-        last
+        Flow::Next
+    }
+
+    /// Goes on with a block of MULTI whose interrupting command has replied.
+    pub(super) fn resume(&mut self, out: &mut Vec<u8>) -> Flow {
+        let server = self.server.clone();
+        let flow = match server.engine.resume(self, out) {
+            Outcome::Interrupted => self.go_on(out),
+            Outcome::Stalled => Flow::Stalled,
+            _ => Flow::Next,
+        };
+        self.count_exec_errors();
+        match flow {
+            Flow::Next if std::mem::take(&mut self.closing) => Flow::Close,
+            other => other,
+        }
+    }
+
+    fn count_exec_errors(&mut self) {
+        if !self.session.exec_errors.is_empty() {
+            for e in std::mem::take(&mut self.session.exec_errors) {
+                self.server.stats.error(e.0.as_bytes());
+            }
+        }
     }
 
     /// Counts the error a command of the server replied, if it did.
@@ -154,6 +183,43 @@ impl Conn {
 /// Is this the first word of a line that only a web client sends?
 fn is_web_request(word: &[u8]) -> bool {
     word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:")
+}
+
+impl Caller for Conn {
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    fn run_in_block(&mut self, row: Row, args: &[&[u8]], cx: &mut Ctx<'_>) -> InBlock {
+        let start = cx.out.raw().len();
+        match commands::run(self, Some(&mut cx.keys), row, args, &mut cx.out) {
+            Flow::Apart => return InBlock::Apart,
+            Flow::Close => self.closing = true,
+            Flow::Next => {}
+            _ => {
+                debug_assert!(false, "{} waits although the shards are locked", row.command.name);
+                cx.out.raw().truncate(start);
+                cx.out.error("ERR Command not allowed inside a transaction");
+            }
+        }
+        self.count_failure(row, &cx.out.raw()[start..]);
+        InBlock::Done
+    }
+}
+
+fn is_exec(command: &Command) -> bool {
+    matches!(command.run, Run::Transaction(TxOp::Exec))
+}
+
+/// May this be queued by MULTI, going by its subcommand?
+fn queue_check(command: &Command, args: &[&[u8]]) -> CmdResult {
+    command.check_subcommand(args)?;
+    match args.get(1).and_then(|word| command.subcommand(word)) {
+        Some(sub) if sub.flags.contains(Flags::NO_MULTI) => {
+            Err(CmdError::text("ERR Command not allowed inside a transaction"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Longest part of the arguments an error repeats.

@@ -18,6 +18,8 @@ pub(crate) enum ConfigReply {
     Error(String),
     /// Lines of help.
     Help(&'static [&'static str]),
+    /// Nothing happened: somebody else changes settings, and the caller does not wait.
+    Busy,
     /// `+OK`, and the counters start anew.
     ResetStat,
     /// `+OK`; the log should say that the file was rewritten.
@@ -40,21 +42,27 @@ const HELP: &[&str] = &[
 
 /// Runs a CONFIG command. `args` are the words after CONFIG; `local` says that the client is on this machine,
 /// which some settings ask for.
-pub(crate) fn config_command(handle: &ConfigHandle, args: &[&[u8]], local: bool) -> ConfigReply {
+pub(crate) fn config_command(
+    handle: &ConfigHandle,
+    args: &[&[u8]],
+    local: bool,
+    patient: bool,
+) -> ConfigReply {
     let Some((subcommand, rest)) = args.split_first() else {
         return wrong_arity("config");
     };
     match (subcommand.to_ascii_lowercase().as_slice(), rest) {
         (b"get", [_, ..]) => ConfigReply::Map(get(&handle.load(), rest)),
         (b"get", []) => wrong_arity("config|get"),
-        (b"set", [_, _, ..]) => match set(handle, rest, local) {
-            Ok(warnings) => {
+        (b"set", [_, _, ..]) => match set(handle, rest, local, patient) {
+            None => ConfigReply::Busy,
+            Some(Ok(warnings)) => {
                 for warning in warnings {
                     crate::log!(Warning, "{warning}");
                 }
                 ConfigReply::Ok
             }
-            Err(error) => ConfigReply::Error(error),
+            Some(Err(error)) => ConfigReply::Error(error),
         },
         (b"set", _) => wrong_arity("config|set"),
         (b"resetstat", []) => ConfigReply::ResetStat,
@@ -102,12 +110,23 @@ fn get(config: &Config, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
     found
 }
 
-/// Sets all of the pairs, or none. Returns what the log should say of those that have no effect.
-fn set(handle: &ConfigHandle, pairs: &[&[u8]], local: bool) -> Result<Vec<String>, String> {
+/// Sets all of the pairs, or none. Returns what the log should say of those that have no effect; `None` where somebody else
+/// changes settings and the caller is not `patient`.
+fn set(
+    handle: &ConfigHandle,
+    pairs: &[&[u8]],
+    local: bool,
+    patient: bool,
+) -> Option<Result<Vec<String>, String>> {
+    let changing = &handle.0.changing;
+    let _changing = if patient { changing.lock() } else { changing.try_lock()? };
+    Some(set_alone(handle, pairs, local))
+}
+
+fn set_alone(handle: &ConfigHandle, pairs: &[&[u8]], local: bool) -> Result<Vec<String>, String> {
     if !pairs.len().is_multiple_of(2) {
         return Err("ERR syntax error".into());
     }
-    let _changing = handle.0.changing.lock();
     let mut config = Config::clone(&handle.load());
     let targets = targets(&config, pairs, local)?;
     let defaults = Config::default();
@@ -190,7 +209,7 @@ mod tests {
 
     fn run(handle: &ConfigHandle, args: &[&str]) -> ConfigReply {
         let args: Vec<_> = args.iter().map(|a| a.as_bytes()).collect();
-        config_command(handle, &args, true)
+        config_command(handle, &args, true, true)
     }
 
     fn error(handle: &ConfigHandle, args: &[&str]) -> String {

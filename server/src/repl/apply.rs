@@ -220,9 +220,9 @@ impl Attempt<'_> {
         loop {
             reply.clear();
             let request = Request { args, raw };
-            let outcome = engine.call(&mut self.session, row, request, reply, &mut |_, _, cx| cx.out.ok());
+            let outcome = engine.call(&mut self.session, row, request, reply);
             match outcome {
-                Outcome::Done | Outcome::Blocked => {
+                Outcome::Done | Outcome::Blocked | Outcome::Interrupted => {
                     for error in std::mem::take(&mut self.session.exec_errors) {
                         self.not_applied(name, Some(error.0.as_bytes()))?;
                     }

@@ -238,7 +238,7 @@ fn read_acks(
 fn misused(conn: &Conn, args: &[&[u8]]) {
     let (server, client) = (&conn.server, &conn.client);
     let row = server.engine.lookup(args[0]);
-    let name = row.map_or("<unknown>".into(), |row| crate::admin::full_name(row.command.name, args));
+    let name = row.map_or("<unknown>".into(), |row| crate::admin::full_name(row.command, args));
     let refusal = match row {
         None => Some(crate::client::run::unknown_command(args)),
         Some(row) if row.command.flags.intersects(Flags::WRITE.union(Flags::READONLY)) => {

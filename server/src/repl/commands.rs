@@ -2,7 +2,8 @@
 
 use super::primary::{self, Attach};
 use crate::client::conn::Conn;
-use crate::commands::Flow;
+use crate::commands::{Call, Flow, Handled};
+use sluice_engine::command::CmdError;
 use sluice_engine::resp::Reply;
 use sluice_transport::primary::{ReplconfReply, ReplicaPeer};
 
@@ -10,11 +11,10 @@ use sluice_transport::primary::{ReplconfReply, ReplicaPeer};
 pub(crate) const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
 
 /// REPLICAOF host port, REPLICAOF NO ONE; SLAVEOF likewise.
-pub(crate) fn replicaof(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+pub(crate) fn replicaof(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let server = conn.server.clone();
     if server.repl.failover.lock().is_under_way() {
-        conn.error(out, "ERR REPLICAOF not allowed while failing over.");
-        return Flow::Next;
+        return Err(CmdError::text("ERR REPLICAOF not allowed while failing over."));
     }
     if args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one") {
         if super::is_replica(&server) {
@@ -26,13 +26,12 @@ pub(crate) fn replicaof(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> F
                 conn.client.addr
             );
         }
-        Reply::new(out, false).ok();
-        return Flow::Next;
+        out.ok();
+        return Ok(Flow::Next);
     }
     let port = sluice_engine::num::parse_i64(args[2]).and_then(|p| u16::try_from(p).ok());
     let Some(port) = port else {
-        conn.error(out, "ERR Invalid master port");
-        return Flow::Next;
+        return Err(CmdError::text("ERR Invalid master port"));
     };
     let host = String::from_utf8_lossy(args[1]).into_owned();
     let same = server.repl.link.lock().as_ref().is_some_and(|l| {
@@ -47,8 +46,8 @@ pub(crate) fn replicaof(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> F
             Notice,
             "REPLICAOF would result into synchronization with the master we are already connected with. No operation performed."
         );
-        Reply::new(out, false).simple("OK Already connected to specified master");
-        return Flow::Next;
+        out.simple("OK Already connected to specified master");
+        return Ok(Flow::Next);
     }
     super::follow(&server, host.clone(), port);
     crate::log!(
@@ -57,21 +56,21 @@ pub(crate) fn replicaof(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> F
         conn.client.id,
         conn.client.addr
     );
-    Reply::new(out, false).ok();
-    Flow::Next
+    out.ok();
+    Ok(Flow::Next)
 }
 
 /// REPLCONF, before the connection becomes a replica's.
-pub(crate) fn replconf(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+pub(crate) fn replconf(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let now = conn.server.clock();
     let id = conn.client.id;
     let peer = conn.peer.get_or_insert_with(|| ReplicaPeer::new(id, now));
     match peer.replconf(&args[1..], now) {
-        ReplconfReply::Ok => Reply::new(out, false).ok(),
+        ReplconfReply::Ok => out.ok(),
         ReplconfReply::Silent | ReplconfReply::Ack { .. } | ReplconfReply::GetAck => {}
-        ReplconfReply::Error(text) => conn.error(out, &text),
+        ReplconfReply::Error(text) => return Err(text.to_string().into()),
     }
-    Flow::Next
+    Ok(Flow::Next)
 }
 
 /// Our primary asks us to change roles with it.
@@ -101,31 +100,23 @@ fn take_over(conn: &Conn, replid: &[u8], offset: &[u8], forced: bool) -> Result<
 }
 
 /// PSYNC replid offset `[FAILOVER]`
-pub(crate) fn psync(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+pub(crate) fn psync(conn: &mut Call<'_, '_>, args: &[&[u8]], _: &mut Reply<'_>) -> Handled {
     if let [_, replid, offset, word, rest @ ..] = args
         && word.eq_ignore_ascii_case(b"failover")
-        && let forced = rest.first().is_some_and(|word| word.eq_ignore_ascii_case(b"force"))
-        && let Err(text) = take_over(conn, replid, offset, forced)
     {
-        conn.error(out, text);
-        return Flow::Next;
+        let forced = rest.first().is_some_and(|word| word.eq_ignore_ascii_case(b"force"));
+        take_over(conn, replid, offset, forced).map_err(CmdError::text)?;
     }
     match primary::psync(conn, args[1], args[2]) {
-        Ok(attach) => Flow::Replica(attach),
-        Err(text) => {
-            conn.error(out, &text);
-            Flow::Next
-        }
+        Ok(attach) => Ok(Flow::Replica(attach)),
+        Err(text) => Err(text.to_string().into()),
     }
 }
 
 /// SYNC, of peers older than PSYNC.
-pub(crate) fn sync(conn: &mut Conn, _: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+pub(crate) fn sync(conn: &mut Call<'_, '_>, _: &[&[u8]], _: &mut Reply<'_>) -> Handled {
     match primary::refuse(conn) {
-        Ok(()) => Flow::Replica(Attach::Sync),
-        Err(text) => {
-            conn.error(out, &text);
-            Flow::Next
-        }
+        Ok(()) => Ok(Flow::Replica(Attach::Sync)),
+        Err(text) => Err(text.to_string().into()),
     }
 }

@@ -14,9 +14,8 @@
 use super::primary::Replica;
 use super::role::follow_if;
 use super::{is_replica, promote};
-use crate::client::conn::Conn;
 use crate::client::pause::{self, Mode, Reason};
-use crate::commands::Flow;
+use crate::commands::{Call, Flow, Handled};
 use crate::state::Server;
 use sluice_engine::num::parse_i64;
 use sluice_engine::resp::Reply;
@@ -73,7 +72,7 @@ impl Failover {
 }
 
 /// `FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]`.
-pub(crate) fn failover(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+pub(crate) fn failover(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let server = conn.server.clone();
     let outcome = match args {
         [_, word] if word.eq_ignore_ascii_case(b"abort") => {
@@ -86,11 +85,9 @@ pub(crate) fn failover(conn: &mut Conn, args: &[&[u8]], out: &mut Vec<u8>) -> Fl
         }
         _ => request(&server, &args[1..]),
     };
-    match outcome {
-        Ok(()) => Reply::new(out, false).ok(),
-        Err(text) => conn.error(out, &text),
-    }
-    Flow::Next
+    outcome?;
+    out.ok();
+    Ok(Flow::Next)
 }
 
 fn request(server: &Arc<Server>, mut words: &[&[u8]]) -> Result<(), String> {

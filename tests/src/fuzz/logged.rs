@@ -127,7 +127,7 @@ fn contents(engine: &Engine) -> BTreeMap<(u32, Vec<u8>), String> {
     let ask = |session: &mut Session, words: &[&[u8]]| {
         let mut out = Vec::new();
         let row = engine.lookup(words[0]).expect("a command");
-        engine.call(session, row, Request { args: words, raw: None }, &mut out, &mut |_, _, _| {});
+        engine.call(session, row, Request { args: words, raw: None }, &mut out);
         items(&out)
     };
     for db in 0..engine.databases() {
@@ -226,7 +226,7 @@ impl Connection {
         }
         let Some(row) = self.engine.lookup(args[0]) else { return };
         out.clear();
-        let outcome = self.engine.call(&mut self.session, row, Request { args, raw }, out, &mut |_, _, _| {});
+        let outcome = self.engine.call(&mut self.session, row, Request { args, raw }, out);
         assert_ne!(outcome, Outcome::Stalled, "the cut's queue is large");
     }
 }
@@ -266,7 +266,7 @@ fn check_log(bytes: &[u8], expected: &BTreeMap<(u32, Vec<u8>), String>) {
                 out.clear();
                 let row = copy.lookup(args[0]).expect("a command");
                 let request = Request { args: &args, raw: Some(raw) };
-                copy.call(&mut session, row, request, &mut out, &mut |_, _, _| {});
+                copy.call(&mut session, row, request, &mut out);
                 assert!(!out.starts_with(b"-"), "{}: {}", raw.escape_ascii(), out.escape_ascii());
             }
             Item::End => break,

@@ -54,7 +54,7 @@ pub(super) fn resp(input: &[u8]) -> bool {
 fn call(engine: &Engine, session: &mut Session, args: &[&[u8]], out: &mut Vec<u8>) {
     let Some(row) = engine.lookup(args[0]) else { return };
     out.clear();
-    let outcome = engine.call(session, row, Request { args, raw: None }, out, &mut |_, _, _| {});
+    let outcome = engine.call(session, row, Request { args, raw: None }, out);
     assert_ne!(outcome, Outcome::Stalled, "no cut is taken");
 }
 

@@ -149,10 +149,9 @@ impl StreamApplier {
         loop {
             self.replies.clear();
             let request = Request { args, raw: Some(raw) };
-            let outcome =
-                self.engine.call(&mut self.session, row, request, &mut self.replies, &mut |_, _, _| {});
+            let outcome = self.engine.call(&mut self.session, row, request, &mut self.replies);
             match outcome {
-                Outcome::Done | Outcome::Refused | Outcome::Blocked => return,
+                Outcome::Done | Outcome::Refused | Outcome::Blocked | Outcome::Interrupted => return,
                 Outcome::Stalled => std::thread::sleep(STALL_WAIT),
                 Outcome::External => {
                     self.engine.relay_unknown(&mut self.session, raw);

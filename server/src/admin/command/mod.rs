@@ -9,9 +9,8 @@ use sluice_engine::glob::glob_match;
 use sluice_engine::resp::Reply;
 use sluice_engine::{Engine, Row};
 
-use super::{Handled, help, lower};
-use crate::client::conn::Conn;
-use crate::commands::Flow;
+use super::{help, lower};
+use crate::commands::{Call, Flow, Handled};
 
 /// A command or a subcommand, by the name clients know it by: `get`, `client|kill`.
 struct Named {
@@ -52,7 +51,7 @@ fn find(engine: &Engine, name: &[u8]) -> Option<Named> {
     Some(Named { name: format!("{}|{}", whole.name, sub.name), command: sub })
 }
 
-pub(super) fn run(conn: &mut Conn, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
+pub(super) fn run(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let engine = &conn.server.engine;
     let all = || engine.commands().map(|row: Row| Named::of(row.command)).collect::<Vec<_>>();
     let named = |names: &[&[u8]]| names.iter().map(|n| find(engine, n)).collect::<Vec<_>>();

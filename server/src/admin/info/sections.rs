@@ -64,7 +64,7 @@ pub(super) fn clients(s: &Sources<'_>, t: &mut Text) {
 
 pub(super) fn stats(s: &Sources<'_>, t: &mut Text) {
     let c = s.stats;
-    let shards = s.engine.shard_stats();
+    let shards = s.shards;
     let kbps = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
     t.section("Stats");
     t.field("total_connections_received", c.connections_received.get());
@@ -194,7 +194,7 @@ pub(super) fn latencystats(s: &Sources<'_>, t: &mut Text) {
         line(&format!("{command}|{sub}"), histogram);
         parents.push(command.to_owned());
     });
-    for row in s.engine.commands().filter(|row| !parents.iter().any(|p| p == row.command.name)) {
+    for row in s.engine.rows().filter(|row| !parents.iter().any(|p| p == row.command.name)) {
         if let Some(histogram) = s.stats.latency.of(row.id) {
             line(row.command.name, histogram);
         }

@@ -1,0 +1,257 @@
+//! One way to run a row, whoever asks: a client, EXEC, a primary's stream, a typed call, a waiter that is served.
+//!
+//! ```text
+//!   keys resolved, once        begin            the row          conclude          release
+//!   (key, hash, shard)   --->  lock, stall  --> runs on a   -->  log, counts  -->  waiters served,
+//!                              or hand over     Ctx                                locks let go
+//! ```
+//!
+//! - [`Engine::begin`] locks the shards of the keys that are [`Wanted`] (every shard where somebody waits for one of them and it
+//!   may change). Under a running cut it says that a write has to wait, or hands over what the command reads to change
+//!   something else.
+//! - [`Engine::run_row`] runs a row's function on the locked keys, and remembers which keys a writable replica must expire
+//!   itself.
+//! - [`Engine::conclude`] appends the effects to the log (or the primary's bytes, see [`Appended`]), counts the changes and
+//!   tells who listens, under the locks. [`Engine::release`] serves those who wait for what changed, and lets go.
+//!
+//! What a primary's stream says is appended as it came, exactly once: under the locks where the command has some, else
+//! when it has run ([`Engine::relay`]).
+
+use crate::command::{CmdResult, Command, Flags, KeyFn, KeySpec};
+use crate::engine::Engine;
+use crate::expiry::own::Expiries;
+use crate::hash::hash;
+use crate::keyspace::{Ctx, Effects, Held, Keys};
+use crate::resp::Reply;
+use crate::session::Session;
+use smallvec::SmallVec;
+use std::sync::atomic::Ordering;
+
+/// A key somebody wants, resolved.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'k> {
+    pub(crate) key: &'k [u8],
+    pub(crate) hash: u64,
+    pub(crate) shard: usize,
+    pub(crate) db: u32,
+    pub(crate) access: Access,
+}
+
+/// What is done with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It is read.
+    Read,
+    /// It is changed, by itself.
+    Write,
+    /// It is read to change others, or changed by what others hold: a running cut needs it before.
+    Mix,
+}
+
+impl Access {
+    /// What a command does with its keys.
+    #[inline]
+    pub(crate) fn of(command: &Command) -> Access {
+        let flags = command.flags;
+        if !flags.contains(Flags::WRITE) {
+            Access::Read
+        } else if matches!(command.keys, KeySpec::Range { first: 1, last: 1, .. })
+            || flags.contains(Flags::EACH_FOR_ITSELF)
+        {
+            Access::Write
+        } else {
+            Access::Mix
+        }
+    }
+}
+
+/// What goes to the log when a command, or a block, has run.
+pub(crate) enum Appended<'r> {
+    /// Its effects; several are one block.
+    Effects,
+    /// Its effects, which have nothing to do with each other.
+    Apart,
+    /// The command as it came, for the database.
+    AsItCame(u32, &'r [u8]),
+    /// The bytes of the primary's stream it came as, after which the stream has the database selected.
+    Relayed(u32, &'r [u8]),
+}
+
+impl Engine {
+    /// A key, resolved.
+    #[inline]
+    pub(crate) fn want<'k>(&self, db: u32, key: &'k [u8], access: Access) -> Wanted<'k> {
+        let hash = hash(key);
+        Wanted { key, hash, shard: self.inner.shard_of(hash), db, access }
+    }
+
+    /// Adds the keys of a command to `wanted`.
+    pub(crate) fn want_all<'k>(
+        &self,
+        wanted: &mut SmallVec<[Wanted<'k>; 8]>,
+        db: u32,
+        command: &Command,
+        args: &[&'k [u8]],
+    ) {
+        let access = Access::of(command);
+        command.keys.each(args, |at| wanted.push(self.want(db, args[at], access)));
+    }
+
+    /// Locks what is wanted, or everything; `None` where a write has to wait because it would add a pre-image to a
+    /// cut whose queue is full. Nothing has happened then.
+    #[inline]
+    pub(crate) fn begin(&self, all: bool, wanted: &[Wanted<'_>]) -> Option<Held<'_>> {
+        let mut held = match wanted {
+            _ if all => self.hold_all(),
+            [one] => Held::One(one.shard, self.inner.shards[one.shard].lock()),
+            many => self.lock_indexes(many.iter().map(|w| w.shard).collect()),
+        };
+        if self.inner.blocked.load(Ordering::Relaxed) != 0 && wakes(&held, wanted) {
+            drop(held);
+            held = self.hold_all();
+        }
+        if self.inner.cut_active.load(Ordering::Relaxed) && !self.prepare_for_cut(&mut held, wanted) {
+            return None;
+        }
+        Some(held)
+    }
+
+    pub(crate) fn hold_all(&self) -> Held<'_> {
+        Held::All(self.inner.lock_all())
+    }
+
+    pub(crate) fn lock_indexes(&self, mut indexes: SmallVec<[usize; 8]>) -> Held<'_> {
+        indexes.sort_unstable();
+        indexes.dedup();
+        match indexes.len() {
+            0 => Held::None,
+            1 => Held::One(indexes[0], self.inner.shards[indexes[0]].lock()),
+            n if n == self.inner.shards.len() => self.hold_all(),
+            _ => Held::Some(self.inner.lock_some(&indexes)),
+        }
+    }
+
+    /// False where a write would add a pre-image to a queue that is full. Else a write that reads one key to change another
+    /// (COPY, SUNIONSTORE) has both delivered before its effect, as cut and log may share a stream: what it
+    /// changes is handed over when it changes, here the rest follows.
+    #[cold]
+    fn prepare_for_cut(&self, held: &mut Held<'_>, wanted: &[Wanted<'_>]) -> bool {
+        let full = self.inner.queue_level.is_full();
+        let writes = wanted.iter().filter(|w| w.access != Access::Read);
+        if full && writes.clone().any(|w| held.unvisited(w.shard, w.db, w.hash, w.key)) {
+            return false;
+        }
+        for w in writes.filter(|w| w.access == Access::Mix) {
+            held.hand_over(w.shard, w.db, w.hash, w.key);
+        }
+        true
+    }
+
+    /// What a row works with: the locked keys, and where reply and effects go.
+    pub(crate) fn context<'a>(
+        &'a self,
+        fx: &'a mut Effects,
+        held: Held<'a>,
+        db: u32,
+        from_primary: bool,
+        now: i64,
+        out: Reply<'a>,
+    ) -> Ctx<'a> {
+        fx.clear();
+        let role = self.inner.role.get();
+        let replica = role.is_replica();
+        fx.enabled = !from_primary && !replica && self.inner.log.is_active();
+        Ctx {
+            keys: Keys {
+                inner: &self.inner,
+                held,
+                fx,
+                db,
+                now,
+                replica,
+                keep_expired: role.keeps_expired(),
+                see_expired: from_primary,
+                may_block: false,
+            },
+            out,
+        }
+    }
+
+    /// Runs a row's function on keys that are locked.
+    #[inline]
+    pub(crate) fn run_row(
+        &self,
+        cx: &mut Ctx<'_>,
+        command: &Command,
+        args: &[&[u8]],
+        from_primary: bool,
+        f: KeyFn,
+    ) -> CmdResult {
+        if cx.keys.replica && !from_primary && command.flags.contains(Flags::WRITE) {
+            return self.run_row_on_replica(cx, command, args, f);
+        }
+        f(cx, args)
+    }
+
+    /// A client writes to a replica: an expiry it gives a key is one that no primary will heed.
+    #[cold]
+    fn run_row_on_replica(&self, cx: &mut Ctx<'_>, command: &Command, args: &[&[u8]], f: KeyFn) -> CmdResult {
+        let mut keys: SmallVec<[&[u8]; 4]> = SmallVec::new();
+        command.keys.each(args, |at| keys.push(args[at]));
+        let before = Expiries::of(cx, keys.iter().copied());
+        let result = f(cx, args);
+        if cx.keys.fx.dirty > 0 {
+            self.inner.own_expiries.note(cx, keys.into_iter(), &before);
+        }
+        result
+    }
+
+    /// Ends what ran on `cx`: appends it to the log and counts its changes, under the locks it gives back.
+    #[inline]
+    pub(crate) fn conclude<'a>(&self, cx: Ctx<'a>, appended: Appended<'_>) -> (Held<'a>, &'a mut Effects) {
+        let (held, fx) = cx.into_parts();
+        match appended {
+            Appended::AsItCame(db, raw) => self.inner.log.append(db, raw),
+            Appended::Relayed(db, raw) => self.inner.log.append_stream(raw, db),
+            _ if !fx.enabled || fx.ops.is_empty() => {}
+            Appended::Effects if fx.ops.len() == 1 => self.inner.log.append(fx.ops[0].0, &fx.buf),
+            Appended::Effects => self.inner.log.append_transaction(fx.each()),
+            Appended::Apart => fx.each().for_each(|(db, effect)| self.inner.log.append(db, effect)),
+        }
+        let changes = fx.changes + fx.dirty;
+        if changes > 0 {
+            self.inner.changes.fetch_add(changes, Ordering::Relaxed);
+        }
+        self.announce(fx);
+        (held, fx)
+    }
+
+    /// Lets go of the shards; commands that waited for what changed are served before.
+    #[inline]
+    pub(crate) fn release(&self, held: Held<'_>, fx: &mut Effects) {
+        if !fx.ready.is_empty() {
+            self.serve_ready(held, std::mem::take(&mut fx.ready));
+        }
+    }
+
+    /// Appends bytes of the primary's stream that no command appended under its locks. Inside MULTI they wait for EXEC,
+    /// so that no cut begins in the middle of a block.
+    pub(crate) fn relay(&self, s: &mut Session, raw: Option<&[u8]>) {
+        let Some(raw) = raw else { return };
+        if s.in_multi() || !s.block.is_empty() {
+            s.block.extend_from_slice(raw);
+        }
+        if !s.in_multi() {
+            let block = std::mem::take(&mut s.block);
+            self.inner.log.append_stream(if block.is_empty() { raw } else { &block }, s.db);
+        }
+    }
+}
+
+/// Would one of these change a key that somebody waits for? The key's name decides, whatever the database: MOVE and COPY
+/// reach into others.
+#[cold]
+fn wakes(held: &Held<'_>, wanted: &[Wanted<'_>]) -> bool {
+    let waited = |w: &Wanted<'_>| held.shard_ref(w.shard).blocked.contains_key(w.key);
+    wanted.iter().any(|w| w.access != Access::Read && waited(w))
+}
