@@ -60,21 +60,22 @@ Sluice has no sentinel mode. The redis-sentinel of Redis (Debian: apt-get instal
 change of roles by hand, under writes and without a full sync, there is FAILOVER.";
 
 const USAGE: &str = "\
-Usage: sluice-server [/path/to/redis.conf] [options] [-]
-       sluice-server - (read config from stdin)
-       sluice-server -v or --version (Sluice's version, and that of the Redis it follows)
-       sluice-server -h or --help
-       sluice-server check-rdb <rdb-file-name>
-       sluice-server check-aof [--fix|--truncate-to-timestamp $timestamp] <file.manifest|file.aof>
+Usage:
+    sluice-server [FILE] [--DIRECTIVE VALUE...]... [-]
 
-Examples:
-       sluice-server (run the server with default conf)
-       echo 'maxclients 128' | sluice-server -
-       sluice-server /etc/redis/6379.conf
-       sluice-server --port 7777
-       sluice-server --port 7777 --replicaof 127.0.0.1 8888
-       sluice-server /etc/myredis.conf --loglevel verbose -
-       sluice-server /etc/myredis.conf --loglevel verbose";
+FILE is a redis.conf. Flags are its directives, and win over it; - reads more of them from standard input.
+
+    sluice-server                                        every setting at its default
+    sluice-server /etc/redis/redis.conf --port 6380      a file, with another port
+    sluice-server --port 6380 --replicaof 10.0.0.1 6379  a replica of a running server
+    echo 'maxmemory 1gb' | sluice-server -               settings from a pipe
+
+Other uses:
+    sluice-server -v, --version    Sluice's version, and that of the Redis it follows
+    sluice-server -h, --help       this text
+    sluice-server check-rdb FILE   what is in an RDB file, and where it is damaged
+    sluice-server check-aof [--fix | --truncate-to-timestamp SECONDS] MANIFEST_OR_FILE
+                                   the same of an append-only file; --fix cuts it at the damage";
 
 /// Reads the arguments after the program's name.
 pub(crate) fn parse(args: &[Vec<u8>]) -> Invocation {

@@ -25,14 +25,13 @@ pub(crate) fn find(mode: Supervised) -> bool {
         (Supervised::Systemd | Supervised::Auto, Some(name)) => {
             crate::log!(
                 Notice,
-                "Supervised by systemd. Please make sure you set appropriate values for TimeoutStartSec \
-                                 and TimeoutStopSec in your service unit."
+                "Supervised by systemd: it is told when data is loaded; let TimeoutStartSec cover that"
             );
             let _ = SUPERVISOR.set(name);
             true
         }
         (Supervised::Systemd, None) => {
-            crate::log!(Warning, "Systemd supervision requested, but NOTIFY_SOCKET not found");
+            crate::log!(Warning, "'supervised systemd' without a supervisor: NOTIFY_SOCKET is not set");
             false
         }
         (Supervised::Upstart, _) => {
@@ -47,11 +46,7 @@ pub(crate) fn find(mode: Supervised) -> bool {
 
 /// The server serves; `replica` says that it follows a primary.
 pub(crate) fn ready(replica: bool) {
-    let status = if replica {
-        "Ready to accept connections in read-only mode. Waiting for MASTER <-> REPLICA sync"
-    } else {
-        "Ready to accept connections"
-    };
+    let status = if replica { "Serving what there is; the primary's data comes next" } else { "Serving" };
     tell(&format!("STATUS={status}\nREADY=1\n"));
 }
 

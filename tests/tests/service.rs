@@ -58,7 +58,7 @@ fn systemd_is_told_when_the_server_is_ready_and_when_it_ends() {
         told("STOPPING=1");
     }
     let alone = Start::new(Program::Sluice, "--supervised systemd").after("unset NOTIFY_SOCKET").up();
-    alone.logged("NOTIFY_SOCKET not found");
+    alone.logged("NOTIFY_SOCKET is not set");
 }
 
 #[test]

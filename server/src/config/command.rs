@@ -28,16 +28,16 @@ pub(crate) enum ConfigReply {
 
 const HELP: &[&str] = &[
     "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "GET <pattern>",
-    "    Return parameters matching the glob-like <pattern> and their values.",
-    "SET <directive> <value>",
-    "    Set the configuration <directive> to <value>.",
+    "GET <pattern> [<pattern> ...]",
+    "    The directives whose names match a glob pattern, with their values.",
+    "SET <directive> <value> [<directive> <value> ...]",
+    "    Give directives new values: all of them, or none where one is refused.",
     "RESETSTAT",
-    "    Reset statistics reported by the INFO command.",
+    "    Begin the counters of INFO anew.",
     "REWRITE",
-    "    Rewrite the configuration file.",
+    "    Write the present values into the file the server was started with.",
     "HELP",
-    "    Prints this help.",
+    "    This text.",
 ];
 
 /// Runs a CONFIG command. `args` are the words after CONFIG; `local` says that the client is on this machine,
