@@ -55,7 +55,7 @@ impl Padded {
 }
 
 /// Where in the command table a name is.
-type ByName = HashMap<&'static [u8], usize, foldhash::fast::RandomState>;
+type ByName = HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>;
 
 pub(crate) struct Inner {
     pub(crate) shards: Box<[Padded]>,
@@ -81,6 +81,8 @@ pub(crate) struct Inner {
     pub(crate) expire_shard: AtomicUsize,
     commands: Vec<&'static Command>,
     by_name: ByName,
+    /// By index: can it be called at all?
+    callable: Vec<bool>,
     calls: Vec<CommandStats>,
     /// See [`EngineBuilder::host`].
     pub(crate) host: Option<Host>,
@@ -130,11 +132,23 @@ impl Default for Engine {
     }
 }
 
+/// Why a command cannot be renamed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RenameError {
+    /// There is none of this name.
+    #[error("No such command in rename-command: '{0}'")]
+    Unknown(String),
+    /// The new name is taken.
+    #[error("Target command name already exists: '{0}'")]
+    Exists(String),
+}
+
 /// Settings of an engine that cannot change later.
 pub struct EngineBuilder {
     shards: usize,
     databases: u32,
     extra: Vec<&'static Command>,
+    renames: Vec<(Vec<u8>, Vec<u8>)>,
     host: Option<Host>,
 }
 
@@ -167,6 +181,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Calls a command by another name, in any case; an empty one takes it away. Later calls find what earlier ones left. The
+    /// row keeps the name it was registered by: see [`Engine::lookup_trusted`].
+    pub fn rename(mut self, from: &[u8], to: &[u8]) -> Self {
+        self.renames.push((from.to_ascii_lowercase(), to.to_ascii_lowercase()));
+        self
+    }
+
     /// Registers what the embedder's rows reach their owner by: see [`Keys::host`](crate::keyspace::Keys::host).
     pub fn host(mut self, host: Arc<impl Any + Send + Sync>) -> Self {
         self.host = Some(host);
@@ -174,19 +195,40 @@ impl EngineBuilder {
     }
 
     /// Makes the engine.
+    ///
+    /// # Panics
+    /// Where [`EngineBuilder::try_build`] fails, which only a wrong [`EngineBuilder::rename`] makes it do.
     pub fn build(self) -> Engine {
+        self.try_build().unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// Makes the engine.
+    ///
+    /// # Errors
+    /// A command that is to be renamed does not exist, or its new name does.
+    pub fn try_build(self) -> Result<Engine, RenameError> {
         let mut commands: Vec<&'static Command> = Vec::new();
         let mut by_name = ByName::default();
         for row in crate::commands::ALL.iter().copied().flatten().chain(self.extra) {
             match by_name.get(row.name.as_bytes()) {
                 Some(at) => commands[*at] = row,
                 None => {
-                    by_name.insert(row.name.as_bytes(), commands.len());
+                    by_name.insert(row.name.as_bytes().into(), commands.len());
                     commands.push(row);
                 }
             }
         }
-        Engine::empty(self.shards, self.databases, commands, by_name, self.host)
+        for (from, to) in &self.renames {
+            let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+            if by_name.contains_key(&to[..]) && from != to {
+                return Err(RenameError::Exists(shown(to)));
+            }
+            let id = by_name.remove(&from[..]).ok_or_else(|| RenameError::Unknown(shown(from)))?;
+            if !to.is_empty() {
+                by_name.insert(to[..].into(), id);
+            }
+        }
+        Ok(Engine::empty(self.shards, self.databases, commands, by_name, self.host))
     }
 }
 
@@ -198,6 +240,8 @@ impl Engine {
         by_name: ByName,
         host: Option<Host>,
     ) -> Engine {
+        let mut callable = vec![false; commands.len()];
+        by_name.values().for_each(|id| callable[*id] = true);
         let calls = commands.iter().map(|_| CommandStats::default()).collect();
         Engine {
             inner: Arc::new(Inner {
@@ -220,6 +264,7 @@ impl Engine {
                 expire_shard: AtomicUsize::new(0),
                 commands,
                 by_name,
+                callable,
                 calls,
                 host,
             }),
@@ -275,7 +320,7 @@ pub fn now_ms() -> i64 {
 impl Engine {
     /// Settings to begin with.
     pub fn builder() -> EngineBuilder {
-        EngineBuilder { shards: 32, databases: 16, extra: Vec::new(), host: None }
+        EngineBuilder { shards: 32, databases: 16, extra: Vec::new(), renames: Vec::new(), host: None }
     }
 
     /// An empty engine of this one's shape, commands and thresholds: to be loaded beside it, and then
@@ -346,9 +391,9 @@ impl Engine {
         self.inner.commands.get(id).map(|command| Row { id, command })
     }
 
-    /// The command table.
+    /// The commands that can be called: all rows but those that lost their name.
     pub fn commands(&self) -> impl Iterator<Item = Row> + '_ {
-        self.inner.commands.iter().enumerate().map(|(id, command)| Row { id, command })
+        self.rows().filter(|row| self.inner.callable[row.id])
     }
 
     /// Counters of a command.
@@ -362,13 +407,28 @@ impl Engine {
         let mut lower = [0u8; 32];
         let n = name.len();
         if n > lower.len() {
-            return None;
+            return self.lookup_long(name);
         }
         for (to, c) in lower.iter_mut().zip(name) {
             *to = c.to_ascii_lowercase();
         }
         let id = *self.inner.by_name.get(&lower[..n])?;
         Some(Row { id, command: self.inner.commands[id] })
+    }
+
+    /// A name that was given by [`EngineBuilder::rename`] may have any length.
+    #[cold]
+    fn lookup_long(&self, name: &[u8]) -> Option<Row> {
+        let by_name = &self.inner.by_name;
+        let id = by_name.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, id)| *id)?;
+        self.row(id)
+    }
+
+    /// Finds a command of a stream that is trusted, a primary's or a file's: by the name it has here, or by the one it was
+    /// registered by. What this engine logs by itself bears the latter, and so does what a primary without new names sends.
+    #[inline]
+    pub fn lookup_trusted(&self, name: &[u8]) -> Option<Row> {
+        self.lookup(name).or_else(|| self.lookup_original(name))
     }
 
     /// Finds a command by the name it was registered by, in any case, whatever it is called now.

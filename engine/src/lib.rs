@@ -87,7 +87,7 @@ pub mod words;
 
 pub use api::Db;
 pub use blocking::Blocked;
-pub use engine::{Engine, EngineBuilder, Outcome, Request, Row, now_ms};
+pub use engine::{Engine, EngineBuilder, Outcome, RenameError, Request, Row, now_ms};
 pub use expiry::ExpireRound;
 pub use session::Session;
 pub use transaction::{Caller, InBlock, abort_because};

@@ -11,7 +11,7 @@ use crate::repl::{Attach, commands as repl, failover};
 use sluice_engine::command::{CmdError, Command, Flags, KeySpec, Run};
 use sluice_engine::keyspace::Keys;
 use sluice_engine::resp::Reply;
-use sluice_engine::{Engine, Row};
+use sluice_engine::{Engine, RenameError, Row};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -194,14 +194,21 @@ static ROWS: &[OwnCommand] = &[
 
 /// An engine with every command of the server. One that is filled beside the live one has them too: a log may hold
 /// RESTORE.
-pub(crate) fn engine(shards: usize, databases: u32, dump: std::sync::Arc<crate::dump::Settings>) -> Engine {
-    Engine::builder()
-        .shards(shards)
-        .databases(databases)
+///
+/// # Errors
+/// A `rename-command` line that cannot be followed.
+pub(crate) fn engine(
+    config: &crate::config::Config,
+    dump: std::sync::Arc<crate::dump::Settings>,
+) -> Result<Engine, RenameError> {
+    let builder = Engine::builder().shards(config.shards).databases(config.databases as u32);
+    let renames = config.renamed_commands.iter();
+    renames
+        .fold(builder, |builder, (from, to)| builder.rename(from, to))
         .commands(own_rows().map(|own| &own.command))
         .commands(crate::dump::ROWS)
         .host(dump)
-        .build()
+        .try_build()
 }
 
 /// Runs a row of the server's; inside EXEC on `keys`.

@@ -292,7 +292,8 @@ fn serve(mut config: Config, daemon: bool) -> Result<(), String> {
     }
     crate::supervised::write_pidfile(&mut config, daemon);
     let dump = Arc::new(crate::dump::Settings::default());
-    let engine = commands::engine(config.shards, config.databases as u32, dump.clone());
+    let engine = commands::engine(&config, dump.clone())
+        .map_err(|e| format!("*** FATAL CONFIG FILE ERROR *** {e}"))?;
     let (port, io_threads) = (config.port, config.io_threads);
     let storage = storage(&config);
     let snapshot_budget = Budget::new(config.persistence_max_bandwidth);

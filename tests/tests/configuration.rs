@@ -306,3 +306,57 @@ fn the_slow_log_shows_no_secret() {
     assert!(!c.ask("INFO everything").text().contains("s3cret"));
     assert!(!c.ask("CLIENT LIST").text().contains("s3cret"));
 }
+
+#[test]
+fn renamed_commands_have_their_new_name_alone_and_files_and_replicas_know_both() {
+    const LONG: &str = "b840fc02d524045429941cc15f59e41cb7be6c52-and-more";
+    let included = tempfile::NamedTempFile::new().expect("a scratch file");
+    std::fs::write(included.path(), "rename-command debug \"\"\nrename-command Set put\n").expect("written");
+    let options = format!(
+        "--include {} --rename-command FLUSHALL '' --rename-command CONFIG {LONG} --rename-command DEL '' --appendonly yes",
+        included.path().display()
+    );
+    let start = Start::new(Program::Sluice, &options);
+    let server = start.clone().up();
+    let mut c = server.client();
+    for gone in ["FLUSHALL", "flushall", "DEBUG SLEEP 0", "CONFIG GET port", "set k v", "DEL k"] {
+        assert!(c.ask(gone).text().starts_with("ERR unknown command"), "{gone}");
+    }
+    assert_eq!(c.ask("MULTI").text(), "OK");
+    assert!(c.ask("FLUSHALL").text().starts_with("ERR unknown command"));
+    assert!(c.ask("EXEC").text().starts_with("EXECABORT"));
+    assert_eq!(c.ask(&format!("{} GET port", LONG.to_uppercase())).items()[0].text(), "port");
+    let list = c.ask("COMMAND LIST");
+    let names: Vec<String> = list.items().iter().map(Reply::text).collect();
+    assert!(names.iter().any(|n| n == "set") && names.iter().any(|n| n == "config|get"));
+    assert!(!names.iter().any(|n| ["flushall", "debug", "del"].contains(&n.as_str())));
+    assert_eq!(c.ask("COMMAND INFO put flushall").items()[0].items()[0].text(), "set");
+    assert_eq!(c.ask("COMMAND INFO put flushall").items()[1], Reply::Nil);
+
+    // What clients wrote stands in the log by its new name, what the server found by its own (the DEL of an expired key): a
+    // replica of the same configuration, and the file, take both.
+    let replica = Server::sluice("--rename-command set put --rename-command del ''");
+    replica.follow(&server);
+    replica.link_up();
+    c.ask("PUT k v");
+    c.ask("PUT short 1 PX 1");
+    while c.ask("EXISTS short").int() == 1 {}
+    replica.caught_up(&server);
+    assert_eq!((replica.say("GET k").text(), replica.say("DBSIZE").int()), ("v".into(), 1));
+    server.kill();
+    let server = start.up();
+    assert_eq!(server.say("GET k").text(), "v");
+    assert_eq!(server.say("DBSIZE").int(), 1);
+}
+
+#[test]
+fn a_rename_that_cannot_be_followed_stops_the_start() {
+    for (options, reason) in [
+        ("--rename-command NOSUCH x", "No such command in rename-command"),
+        ("--rename-command GET SET", "Target command name already exists"),
+        ("--rename-command GET '' --rename-command GET x", "No such command in rename-command"),
+    ] {
+        let (_, log) = Start::new(Program::Sluice, options).refused();
+        assert!(log.contains(reason), "{options}: {log}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Keys for changing: setting, editing, moving and deleting values.
 //!
 //! Every method sees to it that an expired key goes first, and that a running cut gets what it still needs (the tables
-//! do that, see [`crate::table`]). That something changed is for the command to say: [`Keys::changed`]. Types are
+//! do that, see [`crate::table`]). That something changed is for the command to say: [`Ctx::changed`](super::Ctx::changed). Types are
 //! checked before anything is handed to a cut, so a refused command costs it nothing.
 
 use super::{Event, Hashed, Keys, NewExpiry, StrRef};

@@ -42,7 +42,7 @@ pub struct AofPlace {
 
 impl AofPlace {
     /// What stands for all the files of this name, where they are to be one process' alone: see
-    /// [`Storage::lock`](crate::storage::Storage::lock).
+    /// [`Storage::lock`].
     pub fn lock_path(&self) -> PathBuf {
         self.dir.join(format!("{}.lock", self.filename))
     }
@@ -358,7 +358,7 @@ impl One<'_> {
     fn fetch(&self, session: &Session, batch: &[(usize, Args<'_>)]) {
         let mut keys: Vec<&[u8]> = Vec::with_capacity(BATCH);
         for (_, args) in batch {
-            if let Some(row) = self.engine.lookup(args[0])
+            if let Some(row) = self.engine.lookup_trusted(args[0])
                 && row.command.arity_ok(args.len())
             {
                 row.command.keys.each(args, |at| {
@@ -390,7 +390,7 @@ impl One<'_> {
         offset: usize,
         reply: &mut Vec<u8>,
     ) -> Result<(), AofError> {
-        let Some(row) = self.engine.lookup(args[0]) else {
+        let Some(row) = self.engine.lookup_trusted(args[0]) else {
             return Err(AofError::UnknownCommand {
                 command: String::from_utf8_lossy(args[0]).into_owned(),
                 file: self.part.shown(),

@@ -144,7 +144,7 @@ impl Attempt<'_> {
         if !self.session.in_multi() {
             self.block = Block::default();
         }
-        let known = self.target.lookup(args[0]);
+        let known = self.target.lookup_trusted(args[0]);
         let ran = match (dialect::translate(args), known) {
             (Some(ours), _) => self.run_translated(&ours, raw, reply),
             (None, Some(row)) => self.run_known(row, args, raw, reply),
@@ -164,7 +164,7 @@ impl Attempt<'_> {
         let mut in_file = Vec::new();
         ours.iter().for_each(|words| encode_command(&mut in_file, words));
         self.stand_in(raw, in_file);
-        let ran = ours.iter().try_for_each(|words| match self.target.lookup(words[0]) {
+        let ran = ours.iter().try_for_each(|words| match self.target.lookup_original(words[0]) {
             Some(row) => self.call(row, words, None, reply),
             None => Ok(()),
         });
