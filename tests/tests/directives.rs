@@ -59,6 +59,8 @@ const SHOWN: &str = "
     replica-serve-stale-data        replication_rules stale_data_is_refused_when_told_so
     replica-read-only               replication_rules a_replica_refuses_writes_unless_told_otherwise
     replica-ignore-maxmemory        maxmemory         a_replica_takes_what_its_primary_sends_unless_told_otherwise
+    replica-ignore-disk-write-errors unapplied        a_replica_whose_disk_fails_ends_at_the_next_write_unless_it_is_to_ignore_that
+    propagation-error-behavior      unapplied         what_happens_then_is_a_setting
     replica-priority                directives        a_replica_is_announced_as_told
     replica-announced               directives        a_replica_is_announced_as_told
     replica-announce-ip             directives        a_replica_is_announced_as_told
