@@ -204,10 +204,10 @@ impl Conn {
         self.need = 0;
         let max_bulk = self.server.engine.limits().max_string.load(Ordering::Relaxed);
         let (mut at, mut count) = (0, 0);
-        let began = Instant::now();
-        let mut clock = began;
+        let mut clock = Instant::now();
+        let deadline = clock + TURN_TIME;
         let flow = loop {
-            if out.len() > FLUSH_AT || count >= TURN_COMMANDS || clock - began > TURN_TIME {
+            if out.len() > FLUSH_AT || count >= TURN_COMMANDS || clock > deadline {
                 break Flow::Turn;
             }
             let start = out.len();
