@@ -48,7 +48,7 @@ fn what_only_valkey_has_is_refused_by_name_and_other_headers_as_what_they_are() 
         ("REDIS0010", b"\xf3\x01j", "unknown opcode or value type 243"),
         ("VALKEY081", b"", "Valkey's RDB version 81; this server reads 80 to 80"),
         ("VALKEY011", b"", "Valkey's RDB version 11"),
-        ("REDIS0080", b"", "RDB version 80; this server reads 1 to 12"),
+        ("REDIS0080", b"", "RDB version 80; this server reads 1 to 13"),
         ("VALKEYx80", b"", "the version is not a number"),
         ("VALKEX080", b"", "this is not an RDB"),
     ] {
