@@ -20,6 +20,14 @@ fn info_replication_has_redis_fields_in_each_role() {
         return;
     }
     let both = [Program::Sluice, Program::Redis];
+    // What a replica counts of its own, which Redis has no fields for, is looked for apart.
+    const OWN: [&str; 3] =
+        ["slave_unapplied_commands", "master_sync_failures", "master_sync_retry_in_seconds"];
+    let fields = |server: &Server, section: &str| {
+        let mut names = fields(server, section);
+        names.retain(|n| !OWN.contains(&n.as_str()));
+        names
+    };
     // A star of two and a chain behind one of them, all of one kind.
     let shown = both.map(|program| {
         let start = || Start::new(program, "--min-replicas-to-write 0").up();
