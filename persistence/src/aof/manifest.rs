@@ -294,6 +294,10 @@ fn memchr_find(text: &[u8], part: &[u8]) -> bool {
 const MAX_SEQ: i64 = 1 << 62;
 fn parse_line(line: &[u8]) -> Result<AofFile, &'static str> {
     const FORMAT: &str = "Invalid AOF manifest file format";
+    // Words stand apart by blanks. Other white space is where an end of line was damaged: two lines would be read as one.
+    if line.trim_ascii().iter().any(u8::is_ascii_control) {
+        return Err(FORMAT);
+    }
     let words = split(line.trim_ascii()).ok_or(FORMAT)?;
     // More pairs may come in later versions; fewer cannot be right.
     if words.len() < 6 || !words.len().is_multiple_of(2) {
