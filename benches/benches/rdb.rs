@@ -51,21 +51,6 @@ impl RdbVisitor for Nothing {
         self.0 += value.len() as u64;
         Ok(())
     }
-    fn int(&mut self, _: &Key<'_>, _: i64) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn packed(&mut self, _: &Key<'_>, _: Packed) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn begin(&mut self, _: &Key<'_>, _: Kind, _: u64) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn element(&mut self, _: Element<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn end(&mut self) -> Result<(), Refusal> {
-        Ok(())
-    }
 }
 
 /// Loads strings, which is all the benched stream has, into an engine.
@@ -90,9 +75,6 @@ impl RdbVisitor for Strings {
     }
     fn element(&mut self, _: Element<'_>) -> Result<(), Refusal> {
         Err("no collections here".into())
-    }
-    fn end(&mut self) -> Result<(), Refusal> {
-        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@
 use sluice_persistence::aof::check::{Checked, Checker};
 use sluice_persistence::aof::{AofFile, Manifest, ManifestError};
 use sluice_persistence::rdb::source::FileSource;
-use sluice_persistence::rdb::{Element, Key, Kind, Packed, RdbDecoder, RdbVisitor, Refusal};
+use sluice_persistence::rdb::{RdbDecoder, RdbVisitor};
 use sluice_persistence::storage::{Disk, FileReader, Storage, folder_of};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -282,26 +282,7 @@ impl Bar {
 /// Takes keys and does nothing with them: the decoder's checks are what is wanted.
 struct Unheeded;
 
-impl RdbVisitor for Unheeded {
-    fn string(&mut self, _: &Key<'_>, _: &[u8]) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn int(&mut self, _: &Key<'_>, _: i64) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn packed(&mut self, _: &Key<'_>, _: Packed) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn begin(&mut self, _: &Key<'_>, _: Kind, _: u64) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn element(&mut self, _: Element<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn end(&mut self) -> Result<(), Refusal> {
-        Ok(())
-    }
-}
+impl RdbVisitor for Unheeded {}
 
 #[cfg(test)]
 mod tests {

@@ -59,40 +59,28 @@ fn bzpopmax(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     keys_then_timeout(cx, a, Type::ZSet, |cx, _, key| zset::serve_pop(cx, key, zset::End::Max))
 }
 
+/// `FROM TO ... TIMEOUT`: one list is waited for.
+fn move_or_wait(cx: &mut Ctx<'_>, a: &[&[u8]], serve: ServeFn) -> CmdResult {
+    let timeout = timeout_arg(a[a.len() - 1])?;
+    pop_or_wait(cx, a, 1..2, Type::List, timeout, serve, Nothing::Element)
+}
+
 fn blmove(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     End::parse(a[3])?;
     End::parse(a[4])?;
-    let timeout = timeout_arg(a[5])?;
-    pop_or_wait(
-        cx,
-        a,
-        1..2,
-        Type::List,
-        timeout,
-        |cx, a, key| {
-            list::move_element(cx, key, a[2], End::parse(a[3])?, End::parse(a[4])?)?;
-            cx.propagate(&[b"LMOVE", key, a[2], a[3], a[4]]);
-            Ok(())
-        },
-        Nothing::Element,
-    )
+    move_or_wait(cx, a, |cx, a, key| {
+        list::move_element(cx, key, a[2], End::parse(a[3])?, End::parse(a[4])?)?;
+        cx.propagate(&[b"LMOVE", key, a[2], a[3], a[4]]);
+        Ok(())
+    })
 }
 
 fn brpoplpush(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    let timeout = timeout_arg(a[3])?;
-    pop_or_wait(
-        cx,
-        a,
-        1..2,
-        Type::List,
-        timeout,
-        |cx, a, key| {
-            list::move_element(cx, key, a[2], End::Right, End::Left)?;
-            cx.propagate(&[b"RPOPLPUSH", key, a[2]]);
-            Ok(())
-        },
-        Nothing::Element,
-    )
+    move_or_wait(cx, a, |cx, a, key| {
+        list::move_element(cx, key, a[2], End::Right, End::Left)?;
+        cx.propagate(&[b"RPOPLPUSH", key, a[2]]);
+        Ok(())
+    })
 }
 
 /// The keys of `TIMEOUT NUMKEYS KEY ...`, which `parse` has checked.

@@ -1,7 +1,7 @@
 //! What comes beside the keys and is carried: telling function libraries from modules' data.
 
 use super::format::opcode;
-use super::{Element, Key, Kind, Packed, RdbDecoder, RdbVisitor, Refusal};
+use super::{RdbDecoder, RdbVisitor, Refusal};
 
 /// Keeps function libraries.
 #[derive(Default)]
@@ -25,26 +25,6 @@ impl RdbVisitor for Libraries {
         if item.first() == Some(&opcode::FUNCTION2) {
             self.0.extend_from_slice(item);
         }
-        Ok(())
-    }
-
-    // There are no keys among them.
-    fn string(&mut self, _: &Key<'_>, _: &[u8]) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn int(&mut self, _: &Key<'_>, _: i64) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn packed(&mut self, _: &Key<'_>, _: Packed) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn begin(&mut self, _: &Key<'_>, _: Kind, _: u64) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn element(&mut self, _: Element<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn end(&mut self) -> Result<(), Refusal> {
         Ok(())
     }
 }

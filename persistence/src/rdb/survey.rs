@@ -5,7 +5,7 @@ use super::RdbError;
 use super::decoder::{RdbDecoder, Step};
 use super::skim::skim;
 use super::source::Source;
-use super::visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal};
+use super::visitor::{Key, Kind, Packed, RdbVisitor, Refusal};
 
 /// Bytes passed over in one step.
 const PIECE: usize = 256 << 10;
@@ -48,11 +48,5 @@ impl RdbVisitor for Nobody {
     }
     fn begin(&mut self, key: &Key<'_>, _: Kind, _: u64) -> Result<(), Refusal> {
         self.takes(key)
-    }
-    fn element(&mut self, _: Element<'_>) -> Result<(), Refusal> {
-        Ok(())
-    }
-    fn end(&mut self) -> Result<(), Refusal> {
-        Ok(())
     }
 }

@@ -78,6 +78,7 @@ pub enum Skipped<'a> {
 
 /// Receives what an [`super::RdbDecoder`] reads. A key comes in one of four calls: [`string`](Self::string),
 /// [`int`](Self::int), [`packed`](Self::packed), or [`begin`](Self::begin), then elements, then [`end`](Self::end).
+/// What an implementation has no method for is read, checked and left aside.
 pub trait RdbVisitor {
     /// An item begins at `offset` with the byte `first`: an opcode, or the type of a key's value.
     #[inline]
@@ -99,21 +100,33 @@ pub trait RdbVisitor {
     fn skipped(&mut self, _what: Skipped<'_>) {}
 
     /// A string.
-    fn string(&mut self, key: &Key<'_>, value: &[u8]) -> Result<(), Refusal>;
+    fn string(&mut self, _key: &Key<'_>, _value: &[u8]) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// A string that is the decimal form of an integer.
-    fn int(&mut self, key: &Key<'_>, value: i64) -> Result<(), Refusal>;
+    fn int(&mut self, _key: &Key<'_>, _value: i64) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// A small collection, or something opaque.
-    fn packed(&mut self, key: &Key<'_>, value: Packed) -> Result<(), Refusal>;
+    fn packed(&mut self, _key: &Key<'_>, _value: Packed) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// A collection begins. `count` is what the stream claims (items, or for lists possibly nodes): a hint that
     /// must not be trusted with an allocation.
-    fn begin(&mut self, key: &Key<'_>, kind: Kind, count: u64) -> Result<(), Refusal>;
+    fn begin(&mut self, _key: &Key<'_>, _kind: Kind, _count: u64) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// The next element of the collection begun.
-    fn element(&mut self, element: Element<'_>) -> Result<(), Refusal>;
+    fn element(&mut self, _element: Element<'_>) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// The collection begun is complete. A list may have had no element: it counts as empty.
-    fn end(&mut self) -> Result<(), Refusal>;
+    fn end(&mut self) -> Result<(), Refusal> {
+        Ok(())
+    }
 }

@@ -12,7 +12,7 @@ use super::attempt::{Attempt, Ended};
 use super::dialect::{self, Words};
 use crate::config::PropagationError;
 use crate::state::gate;
-use sluice_engine::command::Flags;
+use sluice_engine::command::{Flags, Run, TxOp};
 use sluice_engine::entry::MAX_STRING_LEN;
 use sluice_engine::log::encode_command;
 use sluice_engine::resp::{Parsed, resume};
@@ -179,8 +179,8 @@ impl Attempt<'_> {
         raw: Option<&[u8]>,
         reply: &mut Vec<u8>,
     ) -> Result<(), Ended> {
-        let name = row.command.name;
-        if self.session.in_multi() && matches!(name, "exec" | "discard") {
+        let ends = matches!(row.command.run, Run::Transaction(TxOp::Exec | TxOp::Discard));
+        if self.session.in_multi() && ends {
             // The block enters the log now, as a whole.
             let (log, Block { stand_ins, .. }) = (self.target.log(), std::mem::take(&mut self.block));
             let begin = log.end();

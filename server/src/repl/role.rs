@@ -24,7 +24,9 @@ pub(crate) struct Roles {
 }
 
 /// The right to act in the present role: nobody changes it meanwhile. Not to be held while waiting for anything.
-pub(crate) struct Turn<'a>(#[allow(dead_code)] MutexGuard<'a, ()>);
+pub(crate) struct Turn<'a> {
+    _held: MutexGuard<'a, ()>,
+}
 
 impl Roles {
     /// Is this a replica?
@@ -34,8 +36,8 @@ impl Roles {
 
     /// A turn for this link's thread; none where it was superseded.
     pub(super) fn of_link(&self, link: &LinkShared) -> Option<Turn<'_>> {
-        let turn = self.turn.lock();
-        (!link.stopped()).then_some(Turn(turn))
+        let turn = self.change();
+        (!link.stopped()).then_some(turn)
     }
 
     /// Does `act` as the primary; none on a replica.
@@ -48,7 +50,7 @@ impl Roles {
     }
 
     fn change(&self) -> Turn<'_> {
-        Turn(self.turn.lock())
+        Turn { _held: self.turn.lock() }
     }
 }
 
