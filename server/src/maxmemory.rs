@@ -98,8 +98,12 @@ pub(crate) fn refuses(server: &Server) -> bool {
 mod tests {
     use super::*;
 
+    /// The allocator is the whole process': of two tests that take this much each would see the other's.
+    static MUCH_MEMORY: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+
     #[test]
     fn what_a_thread_takes_is_seen_at_once_and_what_it_gives_back_too() {
+        let _alone = MUCH_MEMORY.lock();
         let memory = MemoryInUse::default();
         let base = memory.sample(0);
         // Other tests allocate meanwhile, in this process: far less than this.
@@ -118,6 +122,7 @@ mod tests {
 
     #[test]
     fn what_was_freed_before_a_sample_of_another_thread_is_not_taken_off_twice() {
+        let _alone = MUCH_MEMORY.lock();
         let memory = MemoryInUse::default();
         let held = vec![1u8; 512 << 20];
         memory.sample(0);
