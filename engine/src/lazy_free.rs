@@ -42,8 +42,36 @@ pub(crate) fn defers() -> bool {
     IN_PLACE.try_with(|in_place| !in_place.get()).unwrap_or(false)
 }
 
+/// In a build that looks for leaks a thread that has dropped something large ends when it is freed. What the other thread
+/// has in hand when the process ends would look like one: tables keep addresses in a form that no leak checker follows.
+#[cfg(sluice_leak_check)]
+mod leaving {
+    use super::{Ordering, WAITING};
+
+    struct Waits;
+
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            while WAITING.load(Ordering::Acquire) > 0 {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    thread_local! {
+        static WAITS: Waits = const { Waits };
+    }
+
+    /// This thread has dropped something.
+    pub(super) fn note() {
+        let _ = WAITS.try_with(|_| ());
+    }
+}
+
 /// Frees something of so many elements, soon.
 pub(crate) fn free(garbage: impl Send + 'static, objects: usize) {
+    #[cfg(sluice_leak_check)]
+    leaving::note();
     let garbage: Garbage = (Box::new(garbage), objects as u64);
     PENDING.fetch_add(garbage.1, Ordering::Relaxed);
     let room = WAITING.fetch_add(1, Ordering::Relaxed) < QUEUE;
@@ -60,7 +88,7 @@ fn free_here((garbage, objects): Garbage) {
     let before = IN_PLACE.try_with(|in_place| in_place.replace(true));
     drop(garbage);
     let _ = IN_PLACE.try_with(|in_place| in_place.set(before.unwrap_or(true)));
-    WAITING.fetch_sub(1, Ordering::Relaxed);
+    WAITING.fetch_sub(1, Ordering::Release);
     FREED.fetch_add(objects, Ordering::Relaxed);
     PENDING.fetch_sub(objects, Ordering::Release);
 }
