@@ -6,13 +6,14 @@
 //! ```
 //!
 //! The expiry is there when the flag says so. The word holds an integer, a score or a pointer to a boxed
-//! [`Value`], depending on the kind; a string has no word but its bytes behind the key. A 16-byte key with a
-//! 64-byte value takes 96 bytes, which is a size class of common allocators.
+//! [`Value`] or [`Buffer`], depending on the kind; a string has no word but its bytes behind the key, unless it is long
+//! (see [`crate::buffer`]). A 16-byte key with a 64-byte value takes 96 bytes, which is a size class of common allocators.
 //!
 //! The module is `unsafe` inside because the block has a dynamic layout. Its promise: an [`Entry`] owns its
 //! block, [`EntryRef`] and [`EntryMut`] borrow it, and no method reads outside of the sizes in the header.
 #![allow(unsafe_code)]
 
+use crate::buffer::{Buffer, LONG_STRING};
 use crate::lazy_free::{self, LAZY_FREE_BYTES};
 use crate::value::Value;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
@@ -21,7 +22,7 @@ use std::ptr::NonNull;
 
 /// Longest key in bytes: Redis' `proto-max-bulk-len` default.
 pub const MAX_KEY_LEN: usize = 512 << 20;
-/// Longest string value in bytes that an entry holds inline.
+/// Longest string value in bytes.
 pub const MAX_STRING_LEN: usize = u32::MAX as usize;
 
 #[repr(C)]
@@ -41,6 +42,7 @@ const KIND_INT: u8 = 1;
 const KIND_VALUE: u8 = 2;
 const KIND_SCORE: u8 = 3;
 const KIND_UNIT: u8 = 4;
+const KIND_LONG: u8 = 5;
 const FLAG_EXPIRE: u8 = 1;
 /// The string was edited in place: `OBJECT ENCODING` calls it raw, whatever its length.
 const FLAG_RAW: u8 = 2;
@@ -48,7 +50,7 @@ const FLAG_RAW: u8 = 2;
 /// What an entry holds beside its key.
 #[derive(Clone, Copy, Debug)]
 pub enum Payload<'a> {
-    /// A string, stored inline.
+    /// A string.
     Str(&'a [u8]),
     /// A string that is a canonical 64-bit integer.
     Int(i64),
@@ -88,7 +90,7 @@ pub struct EntryMut<'a>(NonNull<Header>, PhantomData<&'a mut Entry>);
 
 fn block_size(h: &Header) -> usize {
     let extra = if h.flags & FLAG_EXPIRE != 0 { 8 } else { 0 };
-    let word = matches!(h.kind, KIND_INT | KIND_VALUE | KIND_SCORE);
+    let word = matches!(h.kind, KIND_INT | KIND_VALUE | KIND_SCORE | KIND_LONG);
     HEADER + extra + if word { 8 } else { 0 } + h.klen as usize + h.vlen as usize
 }
 
@@ -121,7 +123,7 @@ impl Entry {
                 at.cast::<i64>().write(ms);
                 at = at.add(8);
             }
-            if matches!(kind, KIND_INT | KIND_VALUE | KIND_SCORE) {
+            if matches!(kind, KIND_INT | KIND_VALUE | KIND_SCORE | KIND_LONG) {
                 at.cast::<u64>().write(word);
                 at = at.add(8);
             }
@@ -131,9 +133,22 @@ impl Entry {
         }
     }
 
-    /// An entry that holds a string inline.
+    /// An entry that holds a string.
     pub fn string(key: &[u8], value: &[u8], expire: Option<i64>) -> Entry {
+        if value.len() >= LONG_STRING {
+            return Entry::long(key, value.to_vec().into(), expire);
+        }
         Entry::build(KIND_STR, key, value, 0, expire)
+    }
+
+    /// An entry that holds a string, which it need not copy where it is long.
+    pub fn long(key: &[u8], value: Buffer, expire: Option<i64>) -> Entry {
+        assert!(value.len() <= MAX_STRING_LEN, "value over 4 GiB");
+        if value.len() < LONG_STRING {
+            return Entry::build(KIND_STR, key, &value, 0, expire);
+        }
+        let raw = Box::into_raw(Box::new(value)) as usize as u64;
+        Entry::build(KIND_LONG, key, &[], raw, expire)
     }
 
     /// An entry that holds an integer string.
@@ -169,10 +184,13 @@ impl Entry {
         EntryMut(self.0, PhantomData)
     }
 
-    /// A copy with its own block; a collection is cloned (a list shares its nodes).
+    /// A copy with its own block; a collection is cloned (a list shares its nodes), a long string is shared.
     pub(crate) fn duplicate(e: EntryRef<'_>) -> Entry {
         let copy = match e.payload() {
-            Payload::Str(v) => Entry::string(e.key(), v, e.expire()),
+            Payload::Str(v) => match e.long() {
+                Some(long) => Entry::long(e.key(), long.clone(), e.expire()),
+                None => Entry::string(e.key(), v, e.expire()),
+            },
             Payload::Int(v) => Entry::int(e.key(), v, e.expire()),
             Payload::Value(v) => Entry::value(e.key(), v.clone(), e.expire()),
             Payload::Score(s) => Entry::score(e.key(), s),
@@ -184,11 +202,14 @@ impl Entry {
         copy
     }
 
-    /// The same content under another key and expiry; the collection inside moves.
+    /// The same content under another key and expiry; a collection or long string inside moves.
     pub(crate) fn rekeyed(self, key: &[u8], expire: Option<i64>) -> Entry {
         let (lru, raw) = (self.as_ref().lru(), self.as_ref().is_raw());
         let mut new = match self.as_ref().payload() {
-            Payload::Str(v) => Entry::string(key, v, expire),
+            Payload::Str(v) => match self.as_ref().long() {
+                Some(long) => Entry::long(key, long.clone(), expire),
+                None => Entry::string(key, v, expire),
+            },
             Payload::Int(v) => Entry::int(key, v, expire),
             Payload::Score(s) => Entry::score(key, s),
             Payload::Unit => Entry::unit(key),
@@ -205,10 +226,15 @@ impl Entry {
     /// is filled with zeros. Everything else about the entry stays.
     pub(crate) fn splice(self, offset: usize, bytes: &[u8]) -> Entry {
         let old = self.as_ref().head();
+        if old.kind == KIND_LONG {
+            return self.splice_long(offset, bytes);
+        }
         assert!(old.kind == KIND_STR, "only strings are edited");
         let old_len = old.vlen as usize;
         let new_len = old_len.max(offset + bytes.len());
-        assert!(new_len <= MAX_STRING_LEN, "value over 4 GiB");
+        if new_len >= LONG_STRING {
+            return self.lengthened(offset, bytes);
+        }
         let new = Header { vlen: new_len as u32, flags: old.flags | FLAG_RAW, ..old };
         let base = self.into_raw().as_ptr().cast::<u8>();
         // SAFETY: `base` was allocated with layout(&old) and is owned here; layout(&new) has the same alignment and a
@@ -226,6 +252,29 @@ impl Entry {
             value.add(offset).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
             Entry(NonNull::new_unchecked(base.cast()))
         }
+    }
+
+    /// As [`Entry::splice`], where the string is long.
+    fn splice_long(mut self, offset: usize, bytes: &[u8]) -> Entry {
+        assert!(offset + bytes.len() <= MAX_STRING_LEN, "value over 4 GiB");
+        // SAFETY: the word of a KIND_LONG entry is the Box made in `long`; we own the entry.
+        unsafe { (*(self.as_ref().word_ptr().read() as usize as *mut Buffer)).splice(offset, bytes) };
+        self.as_mut().set_raw(true);
+        self
+    }
+
+    /// As [`Entry::splice`], where the string becomes long.
+    #[cold]
+    fn lengthened(self, offset: usize, bytes: &[u8]) -> Entry {
+        let old = self.as_ref();
+        let Payload::Str(inline) = old.payload() else { unreachable!("only strings are edited") };
+        let mut long = Buffer::from(inline.to_vec());
+        long.splice(offset, bytes);
+        let mut new = Entry::long(old.key(), long, old.expire());
+        new.as_mut().set_epoch(old.epoch());
+        new.as_mut().set_lru(old.lru());
+        new.as_mut().set_raw(true);
+        new
     }
 
     /// Takes the collection out, or `None` where the entry holds something else.
@@ -274,11 +323,13 @@ impl Drop for Entry {
         if large > 0 && lazy_free::defers() {
             return lazy_free::free(Entry(self.0), large);
         }
-        // SAFETY: we own the block; a KIND_VALUE word is a live Box (see `value`).
+        // SAFETY: we own the block; the word of a KIND_VALUE or KIND_LONG entry is a live Box (see `value` and `long`).
         unsafe {
             let head = *self.0.as_ref();
             if head.kind == KIND_VALUE {
                 drop(Box::from_raw(self.as_ref().word_ptr().read() as usize as *mut Value));
+            } else if head.kind == KIND_LONG {
+                drop(Box::from_raw(self.as_ref().word_ptr().read() as usize as *mut Buffer));
             }
             dealloc(self.0.as_ptr().cast(), layout(&head));
         }
@@ -320,13 +371,13 @@ impl<'a> EntryRef<'a> {
 
     #[inline]
     fn word_ptr(self) -> *mut u64 {
-        debug_assert!(matches!(self.head().kind, KIND_INT | KIND_VALUE | KIND_SCORE));
+        debug_assert!(matches!(self.head().kind, KIND_INT | KIND_VALUE | KIND_SCORE | KIND_LONG));
         self.body().cast()
     }
 
     #[inline]
     fn key_ptr(self) -> *const u8 {
-        let word = matches!(self.head().kind, KIND_INT | KIND_VALUE | KIND_SCORE);
+        let word = matches!(self.head().kind, KIND_INT | KIND_VALUE | KIND_SCORE | KIND_LONG);
         // SAFETY: within the block, see the layout.
         unsafe { self.body().add(if word { 8 } else { 0 }) }
     }
@@ -352,9 +403,20 @@ impl<'a> EntryRef<'a> {
                 KIND_INT => Payload::Int(self.word_ptr().read() as i64),
                 KIND_VALUE => Payload::Value(&*(self.word_ptr().read() as usize as *const Value)),
                 KIND_SCORE => Payload::Score(f64::from_bits(self.word_ptr().read())),
+                KIND_LONG => Payload::Str(&*(self.word_ptr().read() as usize as *const Buffer)),
                 _ => Payload::Unit,
             }
         }
+    }
+
+    /// The string where it is long, so that it can be shared.
+    #[inline]
+    pub fn long(self) -> Option<&'a Buffer> {
+        if self.head().kind != KIND_LONG {
+            return None;
+        }
+        // SAFETY: the word is the Box made in `long`, alive for 'a.
+        Some(unsafe { &*(self.word_ptr().read() as usize as *const Buffer) })
     }
 
     /// Expiry in Unix milliseconds.
@@ -385,9 +447,14 @@ impl<'a> EntryRef<'a> {
         self.head().flags & FLAG_RAW != 0
     }
 
-    /// Bytes of the block, without what a collection owns.
+    /// Bytes of the block, without what a collection owns, or a long string.
     pub fn block_bytes(self) -> usize {
         block_size(&self.head())
+    }
+
+    /// Bytes of the block and of a long string, without what a collection owns.
+    pub fn bytes(self) -> usize {
+        self.block_bytes() + self.long().map_or(0, |long| size_of::<Buffer>() + long.len())
     }
 }
 
@@ -513,6 +580,47 @@ mod tests {
             assert!(e.as_mut().overwrite(Payload::Str(&[b'y'; 1008])));
             assert!(!e.as_ref().is_raw());
         }
+    }
+
+    #[test]
+    fn a_long_string_is_shared_by_copies_and_moves_and_edited_in_place_when_it_is_alone() {
+        for expire in [None, Some(7)] {
+            let whole = Buffer::from(vec![b'x'; LONG_STRING + 2]);
+            let mut e = Entry::long(b"key", whole.slice(1..LONG_STRING + 1), expire);
+            e.as_mut().set_lru(5);
+            let Payload::Str(s) = e.as_ref().payload() else { panic!("a string") };
+            assert!(std::ptr::eq(&s[0], &whole[1]) && s.len() == LONG_STRING);
+            assert!(e.as_ref().bytes() > LONG_STRING && e.as_ref().block_bytes() < 100);
+            let copy = Entry::duplicate(e.as_ref());
+            assert!(std::ptr::eq(copy.as_ref().long().expect("long").as_ptr(), s.as_ptr()));
+            assert!(!e.as_mut().overwrite(Payload::Str(&[b'y'; LONG_STRING])), "it is not copied over");
+            drop((whole, copy));
+            let at = e.as_ref().long().expect("long").as_ptr();
+            let e = e.rekeyed(b"other", Some(9)).splice(0, b"y");
+            assert_eq!(
+                e.as_ref().long().map(|long| (long.as_ptr(), long[0], long[1])),
+                Some((at, b'y', b'x'))
+            );
+            assert_eq!(
+                (e.as_ref().key(), e.as_ref().expire(), e.as_ref().lru()),
+                (&b"other"[..], Some(9), 5)
+            );
+            assert!(e.as_ref().is_raw());
+        }
+    }
+
+    #[test]
+    fn a_string_becomes_long_when_it_is_edited_to_be() {
+        let mut e = Entry::string(b"key", b"value", Some(7));
+        e.as_mut().set_epoch(3);
+        e.as_mut().set_lru(5);
+        let e = e.splice(LONG_STRING, b"!");
+        let long = e.as_ref().long().expect("long");
+        assert_eq!((long.len(), &long[..7], long[LONG_STRING]), (LONG_STRING + 1, &b"value\0\0"[..], b'!'));
+        assert_eq!((e.as_ref().key(), e.as_ref().expire()), (&b"key"[..], Some(7)));
+        assert_eq!((e.as_ref().epoch(), e.as_ref().lru(), e.as_ref().is_raw()), (3, 5, true));
+        assert!(Entry::string(b"key", &[b'x'; LONG_STRING], None).as_ref().long().is_some());
+        assert!(Entry::string(b"key", &[b'x'; LONG_STRING - 1], None).as_ref().long().is_none());
     }
 
     #[test]

@@ -58,6 +58,7 @@
 
 pub mod api;
 pub mod blocking;
+pub mod buffer;
 pub mod command;
 mod commands;
 pub mod config;

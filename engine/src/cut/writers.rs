@@ -82,7 +82,7 @@ pub(super) enum CaptureTo {
 }
 
 pub(super) fn cost(e: EntryRef<'_>) -> usize {
-    e.block_bytes()
+    e.bytes()
         + match e.payload() {
             Payload::Value(v) => v.quick_size(),
             _ => 0,
@@ -192,7 +192,7 @@ pub(super) fn huge_of(e: EntryRef<'_>) -> Option<&Arc<HugeState>> {
 
 impl HugeState {
     pub(super) fn push(&self, e: Entry) {
-        self.cut.account(e.as_ref().block_bytes());
+        self.cut.account(e.as_ref().bytes());
         self.handed.lock().push(e);
     }
 
@@ -204,7 +204,7 @@ impl HugeState {
         let handed = std::mem::take(&mut *self.handed.lock());
         for e in &handed {
             deliver_element(self.kind, e.as_ref(), sink);
-            self.cut.level.sub(e.as_ref().block_bytes());
+            self.cut.level.sub(e.as_ref().bytes());
         }
     }
 }

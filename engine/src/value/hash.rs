@@ -258,7 +258,7 @@ pub(crate) fn below(n: usize) -> Option<usize> {
 /// What a table of elements takes, estimated from `samples` of them (0: from all).
 pub(crate) fn table_memory(t: &Table, samples: usize) -> usize {
     let taken = if samples == 0 { t.len() } else { samples.min(t.len()) };
-    let bytes: usize = t.iter().take(taken).map(EntryRef::block_bytes).sum();
+    let bytes: usize = t.iter().take(taken).map(EntryRef::bytes).sum();
     let elements = if taken == 0 { 0 } else { (bytes as u128 * t.len() as u128 / taken as u128) as usize };
     size_of::<Table>() + t.overhead_bytes() + elements
 }

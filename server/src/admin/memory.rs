@@ -30,7 +30,7 @@ pub(super) fn run(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) 
 
 /// Bytes of a key and its value: its block, and what a collection owns beside it.
 pub(super) fn entry_bytes(entry: EntryRef<'_>, samples: usize) -> usize {
-    entry.block_bytes()
+    entry.bytes()
         + match entry.payload() {
             Payload::Value(Value::List(list)) => list.memory(),
             Payload::Value(Value::Hash(hash)) => hash.memory(samples),
