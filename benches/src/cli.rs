@@ -22,6 +22,60 @@ pub(crate) enum Command {
     /// Writes under each fsync policy, and what BGSAVE, BGREWRITEAOF and a restart cost
     #[command(long_about = PERSIST_ABOUT)]
     Persist(PersistArgs),
+    /// What the heavy work of one client costs the others
+    #[command(long_about = STALLS_ABOUT)]
+    Stalls(StallsArgs),
+}
+
+const STALLS_ABOUT: &str = "\
+Measures how long one client's heavy work keeps another waiting: for each work and every server in turn, a fresh server is
+filled with what the work needs; then one client does it while a paced probe of another reads a small key, its latency
+counted from when each request was due, until 0.3 s after the work was answered.
+
+Columns: `work s` from the request to its answer (of expiry, until all keys have gone), the probe's latencies, and
+`machine ms` as in `sluice-bench sync --help`. With several rounds the run of median worst latency is shown.";
+
+/// What to measure.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct StallsArgs {
+    /// Works, by name [default: all; a wrong name lists them]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) work: Vec<String>,
+
+    /// Another server of the Redis family to measure too (repeatable)
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) peer: Vec<PathBuf>,
+
+    /// Times each case is run, interleaved
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pub(crate) rounds: u16,
+
+    /// Sizes and counts, times this
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = scale)]
+    pub(crate) scale: f64,
+
+    /// Probes a second
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) probe_hz: u64,
+
+    /// The sluice-server to measure [default: beside sluice-bench]
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) bin: Option<PathBuf>,
+
+    /// An option more for every server, as in a configuration file: "name value" (repeatable)
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) server_arg: Vec<String>,
+
+    /// Write everything as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(by) if by > 0.0 && by <= 1.0 => Ok(by),
+        _ => Err("a factor above 0, up to 1".into()),
+    }
 }
 
 const PERSIST_ABOUT: &str = "\
@@ -235,7 +289,7 @@ mod tests {
         let words = ["sluice-bench", "sync"].into_iter().chain(line.split_whitespace());
         match Cli::try_parse_from(words)?.command {
             Command::Sync(args) => Ok(args),
-            Command::Persist(_) => unreachable!("the words say sync"),
+            Command::Persist(_) | Command::Stalls(_) => unreachable!("the words say sync"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `sluice-bench` measures what bringing a replica up costs: the time it takes, the memory and
 //! CPU it costs the primary, the bytes it writes to the disk, and the latency clients see meanwhile
-//! ([`sync`]); and what persistence costs those who are served ([`persist`]).
+//! ([`sync`]); what persistence costs those who are served ([`persist`]); and what the heavy work of one client costs
+//! the others ([`stalls`], with [`heavy`] the works).
 //!
 //! Everything is measured from outside, on real processes, so that a real Redis can stand in the
 //! same table. The rooms: [`cli`] the command line, [`plan`] which cases to run, [`case`] one case
@@ -17,6 +18,7 @@ mod closed;
 mod dataset;
 mod disk;
 mod error;
+mod heavy;
 mod html;
 mod json;
 mod latency;
@@ -32,6 +34,7 @@ mod row;
 mod scratch;
 mod servers;
 mod stall;
+mod stalls;
 mod sync;
 mod sys;
 mod table;
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         cli::Command::Sync(args) => sync::run(&args),
         cli::Command::Persist(args) => persist::run(&args),
+        cli::Command::Stalls(args) => stalls::run(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
