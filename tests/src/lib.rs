@@ -10,6 +10,7 @@ pub mod client;
 pub mod crash;
 pub mod data;
 pub mod fuzz;
+pub mod layers;
 pub mod peers;
 pub mod program;
 pub mod server;

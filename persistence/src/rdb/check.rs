@@ -2,10 +2,11 @@
 //! log shows of a file that could not be loaded. Every value is built as a load would build it, and dropped.
 
 use super::RdbError;
-use super::decoder::{RdbDecoder, Step};
+use super::decoder::RdbDecoder;
 use super::dump::Single;
 use super::format::{opcode, value_type};
 use super::input::Input;
+use super::reading::Step;
 use super::source::FileSource;
 use super::visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal, Skipped};
 use crate::storage::FileReader;

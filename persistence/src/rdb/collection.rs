@@ -5,8 +5,8 @@
 //! packed encoding, told element by element; and a count with that many elements, which may be huge and
 //! is read in bounded steps.
 
-use super::decoder::{RdbDecoder, Step};
 use super::format::{quicklist_node, text_score, value_type};
+use super::reading::{Reading, Step};
 use super::source::Source;
 use super::visitor::{Element, Kind, Packed, RdbVisitor, Refusal, Skipped};
 use super::ziplist::{Item, Ziplist};
@@ -45,7 +45,7 @@ impl Collection {
     }
 }
 
-impl<S: Source> RdbDecoder<S> {
+impl<S: Source> Reading<S> {
     /// Reads the value of the key in `self.key`, or its count and first elements.
     pub(super) fn value(&mut self, kind: u8, visitor: &mut impl RdbVisitor) -> Result<Collection, RdbError> {
         let (kind, shape) = match kind {

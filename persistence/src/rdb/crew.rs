@@ -12,8 +12,9 @@
 //! the tables (the log between two parts of a framed full sync), [`Crew::flush`] waits for all that was handed out.
 
 use super::RdbError;
-use super::decoder::{Place, RdbDecoder, Step};
+use super::decoder::{Place, RdbDecoder};
 use super::loader::{EngineVisitor, LoadReport};
+use super::reading::Step;
 use super::skim::skim;
 use super::source::Source;
 use parking_lot::{Condvar, Mutex};

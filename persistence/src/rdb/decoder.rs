@@ -11,21 +11,11 @@ use super::collection::Collection;
 use super::format::{
     MAGIC, MAGIC_VALKEY, VERSION_CHECKSUM, VERSION_NEWEST, VERSION_VALKEY, opcode, value_type,
 };
-use super::input::{Input, StringValue, Text};
-use super::opaque::OPAQUE_MAX;
+use super::input::Text;
+use super::opaque::{OPAQUE_MAX, module_name};
+use super::reading::{Reading, Step};
 use super::source::Source;
-use super::visitor::{Key, RdbVisitor, Refusal, Skipped};
-
-/// What one step came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// A key, or a part of a large one, was told; go on.
-    More,
-    /// The source has no bytes now, and the last item is complete.
-    Starved,
-    /// The end marker was read and the checksum is right.
-    Done,
-}
+use super::visitor::{RdbVisitor, Skipped};
 
 /// Longest data of a module beside the keys that is read: it is held whole.
 const FOREIGN_MAX: u64 = 64 << 20;
@@ -34,21 +24,8 @@ const SCRATCH_KEPT: usize = 1 << 20;
 
 /// Reads one RDB stream.
 pub struct RdbDecoder<S> {
-    pub(super) input: Input<S>,
+    at: Reading<S>,
     state: State,
-    version: u32,
-    db: u32,
-    expire_at_ms: Option<i64>,
-    idle_secs: Option<u64>,
-    freq: Option<u8>,
-    /// Name of the key being read, where its value does not fit beside it.
-    pub(super) key: Vec<u8>,
-    /// Decompressed strings.
-    pub(super) scratch: Vec<u8>,
-    /// Where the key being read begins.
-    pub(super) entry_at: u64,
-    /// [`OPAQUE_MAX`], but for tests.
-    pub(super) opaque_max: u64,
     keys: u64,
 }
 
@@ -95,8 +72,8 @@ impl<'a> RdbDecoder<&'a [u8]> {
     /// Reads whole keys out of the middle of a stream.
     pub(super) fn piece(bytes: &'a [u8], place: Place) -> Self {
         let mut decoder = Self::with_checksum(bytes, false);
-        decoder.input.begin_at(place.offset);
-        (decoder.state, decoder.version, decoder.db) = (State::Items, place.version, place.db);
+        decoder.at.input.begin_at(place.offset);
+        (decoder.state, decoder.at.version, decoder.at.db) = (State::Items, place.version, place.db);
         decoder
     }
 }
@@ -109,30 +86,24 @@ impl<S: Source> RdbDecoder<S> {
 
     /// Reads `source`, comparing the checksum or not.
     pub fn with_checksum(source: S, checksum: bool) -> Self {
-        Self {
-            input: Input::new(source, checksum),
-            state: State::Header,
-            version: 0,
-            db: 0,
-            expire_at_ms: None,
-            idle_secs: None,
-            freq: None,
-            key: Vec::new(),
-            scratch: Vec::new(),
-            entry_at: 0,
-            opaque_max: OPAQUE_MAX,
-            keys: 0,
-        }
+        Self { at: Reading::new(source, checksum, OPAQUE_MAX), state: State::Header, keys: 0 }
+    }
+
+    /// As if [`OPAQUE_MAX`] were so many bytes.
+    #[cfg(test)]
+    pub(super) fn with_opaque_max(mut self, bytes: u64) -> Self {
+        self.at.opaque_max = bytes;
+        self
     }
 
     /// Bytes read so far.
     pub fn offset(&self) -> u64 {
-        self.input.offset()
+        self.at.input.offset()
     }
 
     /// The stream's version; 0 before it was read.
     pub fn version(&self) -> u32 {
-        self.version
+        self.at.version
     }
 
     /// Keys told so far.
@@ -142,12 +113,12 @@ impl<S: Source> RdbDecoder<S> {
 
     /// The source, to give it more bytes.
     pub fn source_mut(&mut self) -> &mut S {
-        self.input.source_mut()
+        self.at.input.source_mut()
     }
 
     /// The source, standing behind the last byte read.
     pub fn into_source(self) -> S {
-        self.input.into_source()
+        self.at.input.into_source()
     }
 
     /// Reads to the end of the stream. Input that ends before is an error.
@@ -166,11 +137,11 @@ impl<S: Source> RdbDecoder<S> {
 
     /// Reads up to and with the next key, or some elements of a large one. After an error the stream is useless.
     pub fn step(&mut self, visitor: &mut impl RdbVisitor) -> Result<Step, RdbError> {
-        self.input.settle();
+        self.at.input.settle();
         match &mut self.state {
             State::Items => self.item(visitor),
             State::Header => {
-                if !self.input.has_next()? {
+                if !self.at.input.has_next()? {
                     return Ok(Step::Starved);
                 }
                 self.header()?;
@@ -179,7 +150,7 @@ impl<S: Source> RdbDecoder<S> {
             }
             State::Inside(collection) => {
                 let mut collection = *collection;
-                let step = self.elements(&mut collection, visitor)?;
+                let step = self.at.elements(&mut collection, visitor)?;
                 self.state = if collection.is_done() { State::Items } else { State::Inside(collection) };
                 Ok(step)
             }
@@ -188,7 +159,7 @@ impl<S: Source> RdbDecoder<S> {
     }
 
     fn header(&mut self) -> Result<(), RdbError> {
-        self.version = version_of(&self.input.array()?)?;
+        self.at.version = version_of(&self.at.input.array()?)?;
         Ok(())
     }
 
@@ -196,7 +167,7 @@ impl<S: Source> RdbDecoder<S> {
     /// The first step would read it, too.
     pub fn header_comes(&mut self) -> Result<bool, RdbError> {
         if matches!(self.state, State::Header) {
-            if !self.input.has_next()? {
+            if !self.at.input.has_next()? {
                 return Ok(false);
             }
             self.header()?;
@@ -208,54 +179,56 @@ impl<S: Source> RdbDecoder<S> {
     /// Reads items until one is a key or the end.
     fn item(&mut self, visitor: &mut impl RdbVisitor) -> Result<Step, RdbError> {
         loop {
-            if !self.input.has_next()? {
+            if !self.at.input.has_next()? {
                 return Ok(Step::Starved);
             }
-            self.input.settle();
-            self.entry_at = self.input.offset();
-            let first = self.input.byte()?;
-            visitor.item(self.entry_at, first);
+            self.at.input.settle();
+            self.at.entry_at = self.at.input.offset();
+            let first = self.at.input.byte()?;
+            visitor.item(self.at.entry_at, first);
             match first {
                 kind @ ..=value_type::LAST => return self.entry(kind, visitor),
                 opcode::EXPIRETIME_MS => {
-                    self.expire_at_ms = Some(i64::from_le_bytes(self.input.array()?));
+                    self.at.expire_at_ms = Some(i64::from_le_bytes(self.at.input.array()?));
                 }
                 opcode::EXPIRETIME => {
-                    let seconds = i32::from_le_bytes(self.input.array()?);
-                    self.expire_at_ms = Some(i64::from(seconds) * 1000);
+                    let seconds = i32::from_le_bytes(self.at.input.array()?);
+                    self.at.expire_at_ms = Some(i64::from(seconds) * 1000);
                 }
-                opcode::IDLE => self.idle_secs = Some(self.input.length()?),
-                opcode::FREQ => self.freq = Some(self.input.byte()?),
+                opcode::IDLE => self.at.idle_secs = Some(self.at.input.length()?),
+                opcode::FREQ => self.at.freq = Some(self.at.input.byte()?),
                 opcode::SELECTDB => {
-                    let db = self.input.length()?;
-                    self.db = match u32::try_from(db) {
+                    let db = self.at.input.length()?;
+                    self.at.db = match u32::try_from(db) {
                         Ok(db) => db,
-                        Err(_) => return self.input.corrupt(format!("database {db} does not exist")),
+                        Err(_) => return self.at.input.corrupt(format!("database {db} does not exist")),
                     };
                 }
                 opcode::RESIZEDB => {
-                    let (keys, expiring) = (self.input.length()?, self.input.length()?);
-                    visitor.db_size(self.db, keys, expiring);
+                    let (keys, expiring) = (self.at.input.length()?, self.at.input.length()?);
+                    visitor.db_size(self.at.db, keys, expiring);
                 }
                 opcode::SLOT_INFO => {
                     for _ in 0..3 {
-                        self.input.length()?;
+                        self.at.input.length()?;
                     }
                 }
-                opcode::VALKEY_SLOT_IMPORT if self.is_valkey() => {
+                opcode::VALKEY_SLOT_IMPORT if self.at.is_valkey() => {
                     return self.unsupported("a cluster's slots on their way to another node (Valkey)");
                 }
                 opcode::AUX => {
-                    self.scratch.clear();
-                    let name = self.input.text(&mut self.scratch)?;
-                    let value = self.input.text(&mut self.scratch)?;
-                    let (name, value) =
-                        (self.input.resolve(&name, &self.scratch), self.input.resolve(&value, &self.scratch));
+                    self.at.scratch.clear();
+                    let name = self.at.input.text(&mut self.at.scratch)?;
+                    let value = self.at.input.text(&mut self.at.scratch)?;
+                    let (name, value) = (
+                        self.at.input.resolve(&name, &self.at.scratch),
+                        self.at.input.resolve(&value, &self.at.scratch),
+                    );
                     visitor.aux(name, value);
                 }
                 opcode::FUNCTION2 => {
-                    self.scratch.clear();
-                    self.input.text(&mut self.scratch)?;
+                    self.at.scratch.clear();
+                    self.at.input.text(&mut self.at.scratch)?;
                     visitor.skipped(Skipped::Function);
                     self.foreign(visitor)?;
                 }
@@ -266,39 +239,34 @@ impl<S: Source> RdbDecoder<S> {
                 opcode::EOF => return self.end(),
                 unknown => {
                     let reason = format!("unknown opcode or value type {unknown}");
-                    return Err(RdbError::Corrupt { offset: self.entry_at, reason: reason.into() });
+                    return Err(RdbError::Corrupt { offset: self.at.entry_at, reason: reason.into() });
                 }
             }
         }
     }
 
-    /// Is this Valkey's dialect?
-    pub(super) fn is_valkey(&self) -> bool {
-        VERSION_VALKEY.contains(&self.version)
-    }
-
     fn unsupported<T>(&self, what: impl Into<String>) -> Result<T, RdbError> {
-        Err(RdbError::Unsupported { offset: self.entry_at, what: what.into() })
+        Err(RdbError::Unsupported { offset: self.at.entry_at, what: what.into() })
     }
 
     /// Reads a key and its value, or the beginning of it.
     #[inline]
     fn entry(&mut self, kind: u8, visitor: &mut impl RdbVisitor) -> Result<Step, RdbError> {
-        self.scratch.clear();
-        let name = self.input.text(&mut self.scratch)?;
+        self.at.scratch.clear();
+        let name = self.at.input.text(&mut self.at.scratch)?;
         if kind == value_type::STRING {
-            self.string(&name, visitor)?;
+            self.at.string(&name, visitor)?;
         } else {
-            self.key.clear();
-            self.key.extend_from_slice(self.input.resolve(&name, &self.scratch));
-            let collection = self.value(kind, visitor)?;
+            self.at.key.clear();
+            self.at.key.extend_from_slice(self.at.input.resolve(&name, &self.at.scratch));
+            let collection = self.at.value(kind, visitor)?;
             if !collection.is_done() {
                 self.state = State::Inside(collection);
             }
         }
-        (self.expire_at_ms, self.idle_secs, self.freq) = (None, None, None);
-        if self.scratch.capacity() > SCRATCH_KEPT {
-            self.scratch = Vec::new();
+        (self.at.expire_at_ms, self.at.idle_secs, self.at.freq) = (None, None, None);
+        if self.at.scratch.capacity() > SCRATCH_KEPT {
+            self.at.scratch = Vec::new();
         }
         self.keys += 1;
         Ok(Step::More)
@@ -306,31 +274,31 @@ impl<S: Source> RdbDecoder<S> {
 
     /// Bytes at hand that begin with a key, empty where they cannot: what [`skim`](super::skim::skim) may look at.
     pub(super) fn items_at_hand(&self) -> &[u8] {
-        if matches!(self.state, State::Items) { self.input.rest() } else { &[] }
+        if matches!(self.state, State::Items) { self.at.input.rest() } else { &[] }
     }
 
     /// Where what is at hand belongs: offset, version and database, for a decoder of a piece of it.
     pub(super) fn place(&self) -> Place {
-        Place { offset: self.input.offset(), version: self.version, db: self.db }
+        Place { offset: self.at.input.offset(), version: self.at.version, db: self.at.db }
     }
 
     /// Passes over whole keys at hand, which somebody else reads.
     pub(super) fn pass(&mut self, n: usize) {
-        self.input.pass(n);
-        self.input.settle();
+        self.at.input.pass(n);
+        self.at.input.settle();
     }
 
     /// Reads one value without a key: a byte of type, then the value, all of it at hand. The visitor is told of a key
     /// without a name.
     pub(super) fn object(&mut self, version: u32, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
-        self.version = version;
-        let kind = self.input.byte()?;
+        self.at.version = version;
+        let kind = self.at.input.byte()?;
         if kind == value_type::STRING {
-            return self.string(&Text::Scratch(0..0), visitor);
+            return self.at.string(&Text::Scratch(0..0), visitor);
         }
-        let mut collection = self.value(kind, visitor)?;
+        let mut collection = self.at.value(kind, visitor)?;
         while !collection.is_done() {
-            if self.elements(&mut collection, visitor)? == Step::Starved {
+            if self.at.elements(&mut collection, visitor)? == Step::Starved {
                 let offset = self.offset();
                 return Err(RdbError::Truncated { offset, end: offset, needed: 1 });
             }
@@ -338,50 +306,30 @@ impl<S: Source> RdbDecoder<S> {
         Ok(())
     }
 
-    #[inline]
-    fn string(&mut self, name: &Text, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
-        let value = self.input.string_value(&mut self.scratch)?;
-        let key = self.describe(self.input.resolve(name, &self.scratch));
-        let outcome = match value {
-            StringValue::Int(value) => visitor.int(&key, value),
-            StringValue::Text(text) => visitor.string(&key, self.input.resolve(&text, &self.scratch)),
-        };
-        outcome.map_err(|refusal| self.refused(refusal))
-    }
-
-    #[inline]
-    pub(super) fn describe<'a>(&self, name: &'a [u8]) -> Key<'a> {
-        Key { db: self.db, name, expire_at_ms: self.expire_at_ms, idle_secs: self.idle_secs, freq: self.freq }
-    }
-
-    pub(super) fn refused(&self, reason: Refusal) -> RdbError {
-        RdbError::Refused { offset: self.entry_at, reason }
-    }
-
     /// Reads what a module stored beside the keys: a module id, then typed items.
     fn module_aux(&mut self, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
-        self.input.hold(FOREIGN_MAX);
-        let name = module_name(self.input.length()?);
-        self.module_items()?;
-        self.input.release()?;
+        self.at.input.hold(FOREIGN_MAX);
+        let name = module_name(self.at.input.length()?);
+        self.at.module_items()?;
+        self.at.input.release()?;
         visitor.skipped(Skipped::ModuleAux(name));
         self.foreign(visitor)
     }
 
     /// Passes on the item that was just read as it stands.
     fn foreign(&mut self, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
-        visitor.foreign(self.input.since(self.entry_at)).map_err(|refusal| self.refused(refusal))
+        visitor.foreign(self.at.input.since(self.at.entry_at)).map_err(|refusal| self.at.refused(refusal))
     }
 
     fn end(&mut self) -> Result<Step, RdbError> {
-        self.input.settle_all();
+        self.at.input.settle_all();
         self.state = State::Done;
-        if self.version < VERSION_CHECKSUM {
+        if self.at.version < VERSION_CHECKSUM {
             return Ok(Step::Done);
         }
-        let offset = self.input.offset();
-        let computed = self.input.checksum();
-        let stored = u64::from_le_bytes(self.input.array()?);
+        let offset = self.at.input.offset();
+        let computed = self.at.input.checksum();
+        let stored = u64::from_le_bytes(self.at.input.array()?);
         match computed {
             Some(computed) if stored != 0 && computed != stored => {
                 Err(RdbError::Checksum { offset, computed, stored })
@@ -389,10 +337,4 @@ impl<S: Source> RdbDecoder<S> {
             _ => Ok(Step::Done),
         }
     }
-}
-
-/// The nine characters of a module type's id; the low ten bits are its encoding version (`moduleTypeNameByID`).
-pub(super) fn module_name(id: u64) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    (0..9).rev().map(|n| char::from(ALPHABET[(id >> (10 + 6 * n)) as usize & 63])).collect()
 }

@@ -29,6 +29,7 @@ pub mod length;
 mod loader;
 pub mod lzf;
 mod opaque;
+mod reading;
 mod skim;
 pub mod source;
 mod stream;
@@ -40,7 +41,7 @@ pub mod zipmap;
 
 pub use crew::{Crew, with_crew};
 pub(crate) use crew::{with_workers, workers_here};
-pub use decoder::{HEADER_LEN, RdbDecoder, Step, version_of};
+pub use decoder::{HEADER_LEN, RdbDecoder, version_of};
 
 /// Do these bytes begin like an RDB, of Redis or in Valkey's dialect?
 pub fn is_rdb(bytes: &[u8]) -> bool {
@@ -51,5 +52,6 @@ pub use encoder::{Access, EncoderOptions, RdbEncoder, ReplicationPlace};
 pub use error::{Damage, RdbError};
 pub use foreign::function_libraries;
 pub use loader::{EngineVisitor, LoadReport};
+pub use reading::Step;
 pub(crate) use survey::pass_over;
 pub use visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal, Skipped};

@@ -10,8 +10,8 @@
 //! ```
 
 use super::RdbError;
-use super::decoder::{RdbDecoder, module_name};
 use super::format::{module_item, value_type};
+use super::reading::Reading;
 use super::source::Source;
 use super::visitor::{Packed, RdbVisitor};
 use sluice_engine::value::{Opaque, TypeName};
@@ -19,7 +19,7 @@ use sluice_engine::value::{Opaque, TypeName};
 /// Longest value that is carried: it is held whole.
 pub(super) const OPAQUE_MAX: u64 = 1 << 30;
 
-impl<S: Source> RdbDecoder<S> {
+impl<S: Source> Reading<S> {
     /// Reads the stream or the module's value of the key in `self.key`.
     pub(super) fn opaque(&mut self, kind: u8, visitor: &mut impl RdbVisitor) -> Result<(), RdbError> {
         let begin = self.input.offset();
@@ -61,9 +61,16 @@ impl<S: Source> RdbDecoder<S> {
     }
 }
 
+/// The nine characters of a module type's id; the low ten bits are its encoding version (`moduleTypeNameByID`).
+pub(super) fn module_name(id: u64) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    (0..9).rev().map(|n| char::from(ALPHABET[(id >> (10 + 6 * n)) as usize & 63])).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rdb::decoder::RdbDecoder;
     use crate::rdb::dump::Single;
     use crate::rdb::source::ReadSource;
     use sluice_engine::config::Limits;
@@ -71,8 +78,7 @@ mod tests {
     /// What reading `bytes` says where a value may have 100 bytes.
     fn error_of(source: impl Source) -> String {
         let limits = Limits::default();
-        let mut decoder = RdbDecoder::with_checksum(source, false);
-        decoder.opaque_max = 100;
+        let mut decoder = RdbDecoder::with_checksum(source, false).with_opaque_max(100);
         decoder.run(&mut Single::new(&limits)).expect_err("there is no end mark").to_string()
     }
 

@@ -22,8 +22,8 @@
 
 use super::RdbError;
 use super::collection::unsound;
-use super::decoder::RdbDecoder;
 use super::format::value_type;
+use super::reading::Reading;
 use super::source::Source;
 use sluice_engine::encoding::listpack::{self, Listpack};
 use std::collections::HashSet;
@@ -73,7 +73,7 @@ impl Ids {
     }
 }
 
-impl<S: Source> RdbDecoder<S> {
+impl<S: Source> Reading<S> {
     /// Reads a stream whose type byte is `kind`.
     pub(super) fn stream(&mut self, kind: u8) -> Result<(), RdbError> {
         let nodes = self.input.length()?;

@@ -2,7 +2,8 @@
 //! understands is passed over by its lengths, as the reading thread of a load does; the rest is decoded and dropped.
 
 use super::RdbError;
-use super::decoder::{RdbDecoder, Step};
+use super::decoder::RdbDecoder;
+use super::reading::Step;
 use super::skim::skim;
 use super::source::Source;
 use super::visitor::{Key, Kind, Packed, RdbVisitor, Refusal};
