@@ -3,9 +3,8 @@
 //! `cargo bench -p sluice-bench --bench cut`
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use sluice_engine::cut::{CutSink, Element, EntryMeta, HugeKind, Step};
-use sluice_engine::value::ValueView;
-use sluice_engine::{Engine, Request};
+use sluice_engine::internals::Request;
+use sluice_engine::{CutSink, Element, Engine, EntryMeta, HugeKind, Step, ValueView};
 use std::hint::black_box;
 
 const KEYS: u64 = 200_000;

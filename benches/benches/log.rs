@@ -3,7 +3,7 @@
 //! `cargo bench -p sluice-bench --bench log`
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use sluice_engine::log::Log;
+use sluice_engine::Log;
 use std::hint::black_box;
 use std::sync::Arc;
 

@@ -3,7 +3,8 @@
 //! `cargo bench -p sluice-bench --bench rdb`
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use sluice_engine::{Engine, load::Loader};
+use sluice_engine::Engine;
+use sluice_engine::internals::Loader;
 use sluice_persistence::rdb::{
     Element, EncoderOptions, Key, Kind, Packed, RdbDecoder, RdbEncoder, RdbVisitor, Refusal,
 };

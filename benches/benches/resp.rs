@@ -3,8 +3,11 @@
 //! `cargo bench -p sluice-bench --bench resp`
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use sluice_engine::resp::{Parsed, parse};
-use sluice_engine::{Engine, Request};
+use sluice_engine::Engine;
+use sluice_engine::internals::{
+    Request,
+    resp::{Parsed, parse},
+};
 use std::hint::black_box;
 
 const MAX_BULK: usize = 512 << 20;

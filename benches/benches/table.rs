@@ -3,8 +3,7 @@
 //! `cargo bench -p sluice-bench --bench table`
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use sluice_engine::entry::Entry;
-use sluice_engine::table::Table;
+use sluice_engine::internals::{Entry, Table};
 use std::hint::black_box;
 
 const KEYS: u64 = 1_000_000;

@@ -2,11 +2,13 @@
 //!
 //! `cargo run --example embed`
 
-use sluice_engine::api::{Expiry, Only, ReplyValue, SetOptions, Ttl};
-use sluice_engine::cut::{CutSink, Element, EntryMeta, HugeKind, Step};
-use sluice_engine::resp::{Parsed, parse};
-use sluice_engine::value::ValueView;
-use sluice_engine::{Engine, Outcome, Request};
+use sluice_engine::internals::{
+    Outcome, Request,
+    resp::{Parsed, parse},
+};
+use sluice_engine::{
+    CutSink, Element, Engine, EntryMeta, Expiry, HugeKind, Only, ReplyValue, SetOptions, Step, Ttl, ValueView,
+};
 use std::error::Error;
 use std::time::Duration;
 
@@ -125,7 +127,7 @@ fn cut_and_log(engine: &Engine) -> Result<(), Box<dyn Error>> {
     let mut log = engine.log().reader(cut.offset())?;
     let writer = std::thread::spawn({
         let engine = engine.clone();
-        move || -> sluice_engine::api::Result<()> {
+        move || -> sluice_engine::Result<()> {
             let db = engine.db(2);
             for n in 0..10_000 {
                 db.set(format!("key:{n}"), "changed")?;
@@ -166,7 +168,7 @@ fn cut_and_log(engine: &Engine) -> Result<(), Box<dyn Error>> {
 }
 
 /// Applies the log up to its end, as a replica does.
-fn follow(follower: &Engine, log: &mut sluice_engine::log::LogReader) -> Result<usize, Box<dyn Error>> {
+fn follow(follower: &Engine, log: &mut sluice_engine::LogReader) -> Result<usize, Box<dyn Error>> {
     let mut session = follower.session();
     // What comes from a primary sees expired keys: it is the primary that deletes them.
     session.from_primary = true;

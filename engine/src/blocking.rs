@@ -322,7 +322,7 @@ impl Engine {
         let mut fx = crate::keyspace::Effects::default();
         let mut reply = Vec::new();
         let out = Reply::new(&mut reply, false);
-        let mut cx = self.context(&mut fx, Held::All(shards), 0, false, crate::now_ms(), out);
+        let mut cx = self.context(&mut fx, Held::All(shards), 0, false, crate::engine::now_ms(), out);
         let mut served: Vec<(Arc<Waiter>, Vec<u8>)> = Vec::new();
         while !ready.is_empty() {
             for (db, key) in std::mem::take(&mut ready).order {
@@ -375,7 +375,8 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Outcome, Request, Session};
+    use crate::Session;
+    use crate::engine::{Outcome, Request};
 
     fn call(engine: &Engine, session: &mut Session, words: &[&str]) -> (Outcome, String) {
         let args: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();

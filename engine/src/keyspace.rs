@@ -10,7 +10,7 @@
 //! `read`, `write`, `whole` (databases as a whole) and `expired` (keys whose time is up).
 
 mod effects;
-pub mod events;
+pub(crate) mod events;
 mod expired;
 mod read;
 mod shard;
@@ -18,7 +18,7 @@ mod whole;
 mod write;
 
 pub use effects::Effects;
-pub use events::Event;
+pub(crate) use events::Event;
 pub(crate) use shard::{Held, Standing};
 pub use shard::{Shard, ShardStats};
 
@@ -216,11 +216,11 @@ impl Keys<'_> {
 
 /// Parses an integer argument.
 #[inline]
-pub fn int_arg(arg: &[u8]) -> Result<i64, CmdError> {
+pub(crate) fn int_arg(arg: &[u8]) -> Result<i64, CmdError> {
     crate::num::parse_i64(arg).ok_or(CmdError::NOT_INT)
 }
 
 /// Refuses with `ERR syntax error` unless `ok`.
-pub fn syntax(ok: bool) -> CmdResult {
+pub(crate) fn syntax(ok: bool) -> CmdResult {
     if ok { Ok(()) } else { Err(CmdError::SYNTAX) }
 }

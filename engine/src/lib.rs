@@ -4,17 +4,15 @@
 //! thread, under the locks of just the keys they name; clones of it share the data, and any thread may use any clone.
 //! It knows no files, no sockets and no async runtime.
 //!
-//! - The **log** ([`log::Log`]) is one ordered stream of what writes did, RESP-encoded and addressed by byte offset.
-//! - A **cut** ([`cut::Cut`]) is every key as it stood at one offset of the log, delivered in slices while writes go
+//! - The **log** ([`Log`]) is one ordered stream of what writes did, RESP-encoded and addressed by byte offset.
+//! - A **cut** ([`Cut`]) is every key as it stood at one offset of the log, delivered in slices while writes go
 //!   on: without fork, without stopping anyone, and with a bounded amount of memory.
 //!
 //! A cut at offset X and the log from X are the state, always. A snapshot file, a replica, an append-only file, a
 //! cache in another process: each is a consumer of that pair, and can be one of yours.
 //!
 //! ```
-//! use sluice_engine::Engine;
-//! use sluice_engine::cut::{CutSink, Element, EntryMeta, HugeKind, Step};
-//! use sluice_engine::value::ValueView;
+//! use sluice_engine::{CutSink, Element, Engine, EntryMeta, HugeKind, Step, ValueView};
 //!
 //! let engine = Engine::default();
 //! engine.log().activate(); // records from here on; without followers it costs nothing
@@ -52,43 +50,44 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Where to read on: [`api`] for the typed calls, [`Engine::execute`] for commands by name, [`cut`] and [`log`] for
-//! the pair, [`load`] for the way back in, [`command`] to register commands of your own. `examples/embed.rs` in the
-//! repository shows all of it at work.
+//! Where to read on: [`Db`] for the typed calls, [`Engine::execute`] for commands by name, [`Cut`] and [`Log`] for
+//! the pair. `examples/embed.rs` in the repository shows all of it at work. What stands in [`internals`] is for the
+//! other crates of Sluice, and may change at any time.
 
-pub mod api;
-pub mod blocking;
-pub mod buffer;
-pub mod command;
+mod api;
+mod blocking;
+mod buffer;
+mod command;
 mod commands;
-pub mod config;
-pub mod cut;
-pub mod encoding;
-pub mod engine;
-pub mod entry;
+mod config;
+mod cut;
+mod encoding;
+mod engine;
+mod entry;
 mod execute;
 mod expiry;
-pub mod facts;
-pub mod glob;
-pub mod hash;
-pub mod keyspace;
+mod facts;
+mod glob;
+mod hash;
+pub mod internals;
+mod keyspace;
 mod lazy_free;
-pub mod load;
+mod load;
 mod locks;
-pub mod log;
-pub mod num;
-
-pub mod resp;
+mod log;
+mod num;
+mod resp;
 mod role;
-pub mod session;
-pub mod table;
+mod session;
+mod table;
 mod transaction;
-pub mod value;
-pub mod words;
+mod value;
+mod words;
 
-pub use api::Db;
-pub use blocking::Blocked;
-pub use engine::{Engine, EngineBuilder, Outcome, RenameError, Request, Row, now_ms};
-pub use expiry::ExpireRound;
+pub use api::{Db, Error, Expiry, Only, ReplyValue, Result, SetOptions, Ttl};
+pub use cut::{Cut, CutBusy, CutSink, Element, EntryMeta, HugeKind, Step};
+pub use engine::{Engine, EngineBuilder};
+pub use keyspace::events::{Class, Event, Happening};
+pub use log::{Log, LogGone, LogReader};
 pub use session::Session;
-pub use transaction::{Caller, InBlock, abort_because};
+pub use value::{Type, ValueView};

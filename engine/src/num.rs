@@ -5,7 +5,7 @@
 //! promises exactly that; it allocates nothing, all formatting appends to a `Vec<u8>` the caller owns.
 //! The 80-bit arithmetic behind `INCRBYFLOAT` is in [`long_double`].
 
-pub mod long_double;
+pub(crate) mod long_double;
 
 pub use long_double::LongDouble;
 

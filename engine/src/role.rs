@@ -91,7 +91,7 @@ impl Engine {
         self.inner.role.set(Role::READ_ONLY, read_only);
     }
 
-    /// Has clients' writes wait ([`Outcome::Stalled`](crate::Outcome::Stalled)), and expired keys hidden and not deleted, as
+    /// Has clients' writes wait ([`Outcome::Stalled`](crate::engine::Outcome::Stalled)), and expired keys hidden and not deleted, as
     /// on a replica, for as long as nothing may change. When this returns, whatever was let through before is complete
     /// and in the log, and nothing follows it but what its owner appends ([`Engine::append_own`]).
     pub fn hold_writes(&self, hold: bool) {
@@ -165,7 +165,7 @@ mod tests {
         let engine = Engine::default();
         engine.log().activate();
         engine.db(0).set("k", "v").expect("a string");
-        engine.db(0).expire_at("k", crate::now_ms() + 1);
+        engine.db(0).expire_at("k", crate::engine::now_ms() + 1);
         engine.hold_writes(true);
         let end = engine.log().end();
         while engine.db(0).exists("k") {}
@@ -218,27 +218,31 @@ mod tests {
             let row = engine.lookup(args[0]).expect("a command");
             let mut raw = Vec::new();
             crate::log::encode_command(&mut raw, &args);
-            let request = crate::Request { args: &args, raw: Some(&raw) };
+            let request = crate::engine::Request { args: &args, raw: Some(&raw) };
             engine.call(session, row, request, &mut Vec::new())
         };
         call(&mut session, "SET a 1");
         engine.hold_writes(true);
         let end = engine.log().end();
         for write in ["SET a 2", "DEL a", "FLUSHALL", "PFCOUNT a", "BLPOP l 0"] {
-            assert_eq!(call(&mut session, write), crate::Outcome::Stalled, "{write}");
+            assert_eq!(call(&mut session, write), crate::engine::Outcome::Stalled, "{write}");
         }
-        assert_eq!(call(&mut session, "GET a"), crate::Outcome::Done);
+        assert_eq!(call(&mut session, "GET a"), crate::engine::Outcome::Done);
         let mut block = engine.session();
         for line in ["MULTI", "SET b 1"] {
-            assert_eq!(call(&mut block, line), crate::Outcome::Done);
+            assert_eq!(call(&mut block, line), crate::engine::Outcome::Done);
         }
-        assert_eq!(call(&mut block, "EXEC"), crate::Outcome::Stalled);
+        assert_eq!(call(&mut block, "EXEC"), crate::engine::Outcome::Stalled);
         assert_eq!(engine.log().end(), end);
         let mut link = engine.session();
         link.from_primary = true;
-        assert_eq!(call(&mut link, "SET c 1"), crate::Outcome::Done, "a primary's stream is not held");
+        assert_eq!(
+            call(&mut link, "SET c 1"),
+            crate::engine::Outcome::Done,
+            "a primary's stream is not held"
+        );
         engine.hold_writes(false);
-        assert_eq!(call(&mut block, "EXEC"), crate::Outcome::Done, "nothing of it was lost");
-        assert_eq!(call(&mut session, "SET a 2"), crate::Outcome::Done);
+        assert_eq!(call(&mut block, "EXEC"), crate::engine::Outcome::Done, "nothing of it was lost");
+        assert_eq!(call(&mut session, "SET a 2"), crate::engine::Outcome::Done);
     }
 }

@@ -78,10 +78,10 @@ pub struct Session {
     pub from_primary: bool,
     /// The time commands see, in Unix milliseconds; 0 takes the clock for each command.
     pub now_ms: i64,
-    /// Blocking commands may wait: [`crate::Outcome::Blocked`] is understood. Otherwise they reply nothing at once.
+    /// Blocking commands may wait: [`crate::engine::Outcome::Blocked`] is understood. Otherwise they reply nothing at once.
     pub may_block: bool,
-    /// The command that waits, after [`crate::Outcome::Blocked`].
-    pub blocked: Option<crate::Blocked>,
+    /// The command that waits, after [`crate::engine::Outcome::Blocked`].
+    pub blocked: Option<crate::blocking::Blocked>,
     /// Errors that commands of the last EXEC replied, for counters; the embedder takes them out.
     pub exec_errors: Vec<CmdError>,
     pub(crate) transaction: Option<Transaction>,

@@ -1,9 +1,10 @@
 //! The typed API beside commands: same values, same log.
 
-use sluice_engine::api::{Error, Expiry, Only, ReplyValue, SetOptions, Ttl};
-use sluice_engine::cut::{CutSink, Element, EntryMeta, HugeKind, Step};
-use sluice_engine::value::ValueView;
-use sluice_engine::{Engine, Outcome, Request};
+use sluice_engine::internals::{Outcome, Request};
+use sluice_engine::{
+    CutSink, Element, Engine, EntryMeta, Error, Expiry, HugeKind, Only, ReplyValue, SetOptions, Step, Ttl,
+    ValueView,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -174,7 +175,7 @@ fn a_cut_given_up_with_a_full_queue_holds_nobody_up() {
 }
 
 /// Runs a command that waits, for a session that may.
-fn wait_for(engine: &Engine, words: &[&[u8]]) -> sluice_engine::Blocked {
+fn wait_for(engine: &Engine, words: &[&[u8]]) -> sluice_engine::internals::Blocked {
     let mut session = engine.session();
     session.may_block = true;
     let row = engine.lookup(words[0]).unwrap();

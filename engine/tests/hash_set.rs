@@ -1,7 +1,8 @@
 //! Hash and set commands from the outside: replies and logged effects as redis-server 7.0 has them (the expected
 //! texts are what it answered), and the promises of scans and random choice.
 
-use sluice_engine::{Engine, Request, Session};
+use sluice_engine::internals::Request;
+use sluice_engine::{Engine, Session};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 

@@ -1,8 +1,8 @@
 //! What a client of a writable replica sees as absent is absent for what it writes: a key whose time is up stays until the
 //! primary deletes it, but no write command finds anything of it, whatever its type.
 
-use sluice_engine::command::Flags;
-use sluice_engine::{Engine, Outcome, Request, Session};
+use sluice_engine::internals::{Flags, Outcome, Request};
+use sluice_engine::{Engine, Session};
 use std::collections::BTreeSet;
 
 /// A live value of each type, at KEY.

@@ -1,7 +1,10 @@
 //! Calls with more items than anybody should have to read in one command: the log has them in pieces, as one block.
 
-use sluice_engine::resp::{Parsed, parse};
-use sluice_engine::{Engine, Request};
+use sluice_engine::Engine;
+use sluice_engine::internals::{
+    Request,
+    resp::{Parsed, parse},
+};
 
 const COUNT: usize = 5000;
 /// More than 1024 * 1024, which was once the most a reader took.

@@ -2,9 +2,7 @@
 //!
 //! One test, as the counters are the process'.
 
-use sluice_engine::Engine;
-use sluice_engine::cut::{CutSink, Element, EntryMeta, HugeKind, Step};
-use sluice_engine::value::ValueView;
+use sluice_engine::{CutSink, Element, Engine, EntryMeta, HugeKind, Step, ValueView};
 use std::time::Duration;
 
 /// Elements of a large value.
@@ -106,9 +104,9 @@ fn whatever_is_large_is_freed_in_the_background_however_it_goes() {
         // Its time is up, for a command and for nobody.
         for meet in [true, false] {
             let engine = filled(name);
-            let at = sluice_engine::now_ms() + 5;
+            let at = sluice_engine::internals::now_ms() + 5;
             engine.execute(&["PEXPIREAT", name, &at.to_string()]).expect("the key is there");
-            while sluice_engine::now_ms() <= at {
+            while sluice_engine::internals::now_ms() <= at {
                 std::thread::yield_now();
             }
             let before = handed(&engine);

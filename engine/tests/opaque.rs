@@ -1,8 +1,7 @@
 //! Values that are carried: every command of another type refuses them, every command of keys takes them.
 
-use sluice_engine::Engine;
-use sluice_engine::api::ReplyValue;
-use sluice_engine::value::{Opaque, TypeName, Value, ValueView};
+use sluice_engine::internals::{Opaque, TypeName, Value};
+use sluice_engine::{Engine, ReplyValue, ValueView};
 
 fn value(name: &str, bytes: Vec<u8>) -> Value {
     Value::Opaque(Opaque::new(TypeName::new(name).unwrap(), bytes).unwrap())

@@ -1,6 +1,7 @@
 //! A transaction fails where what it watched is not what it was, however it came to change; and only then.
 
-use sluice_engine::{Engine, Outcome, Request, Session};
+use sluice_engine::internals::{Outcome, Request};
+use sluice_engine::{Engine, Session};
 
 const NOW: i64 = 1_700_000_000_000;
 

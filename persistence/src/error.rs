@@ -1,7 +1,7 @@
 //! What can go wrong between an engine and its files.
 
 use crate::rdb::RdbError;
-use sluice_engine::cut::CutBusy;
+use sluice_engine::CutBusy;
 use std::io;
 use std::path::{Path, PathBuf};
 

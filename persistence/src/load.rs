@@ -4,7 +4,7 @@ use crate::Error;
 use crate::rdb::source::FileSource;
 use crate::rdb::{LoadReport, RdbDecoder, RdbError, Step};
 use crate::storage::Storage;
-use sluice_engine::load::Loader;
+use sluice_engine::internals::Loader;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};

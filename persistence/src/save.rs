@@ -7,8 +7,7 @@
 use crate::Error;
 use crate::rdb::{Access, EncoderOptions, RdbEncoder, ReplicationPlace};
 use crate::storage::{AtomicFile, Storage};
-use sluice_engine::Engine;
-use sluice_engine::cut::{Cut, CutSink, Step};
+use sluice_engine::{Cut, CutSink, Engine, Step};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Keys, Model};
-use sluice_engine::words;
-use sluice_engine::{Engine, Outcome, Request};
+use sluice_engine::Engine;
+use sluice_engine::internals::{Outcome, Request, words};
 use sluice_persistence::aof::reader::{Item, Reader};
 use sluice_persistence::aof::{
     AofError, AofLoad, AofOptions, AofPlace, IncrWriter, Manifest, RewriteOptions, load, rewrite_as_commands,

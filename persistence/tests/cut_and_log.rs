@@ -7,9 +7,11 @@
 mod common;
 
 use common::{Keys, decode};
-use sluice_engine::cut::{Cut, Step};
-use sluice_engine::resp::{Parsed, parse};
-use sluice_engine::{Engine, Outcome, Request, Session};
+use sluice_engine::internals::{
+    Outcome, Request,
+    resp::{Parsed, parse},
+};
+use sluice_engine::{Cut, Engine, Session, Step};
 use sluice_persistence::rdb::{EncoderOptions, EngineVisitor, RdbDecoder, RdbEncoder};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

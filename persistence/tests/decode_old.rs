@@ -78,7 +78,7 @@ fn every_type(version: u32) -> (Vec<u8>, Vec<(&'static str, Plain)>) {
     let nodes = nodes.string(&ziplist(&[b"c"]));
     add(value_type::LIST_QUICKLIST, "quicklist", nodes, list(&["a", "b", "c"]));
     let listpack = |items: &[&str]| {
-        let mut listpack = sluice_engine::encoding::Listpack::new();
+        let mut listpack = sluice_engine::internals::Listpack::new();
         items.iter().for_each(|item| listpack.push_back(item.as_bytes()));
         listpack.as_bytes().to_vec()
     };
@@ -277,7 +277,7 @@ fn errors_name_the_place_and_the_reason() {
 #[test]
 fn a_hash_with_a_field_twice_is_refused_in_every_encoding() {
     for pairs in [2usize, 20] {
-        let mut listpack = sluice_engine::encoding::Listpack::new();
+        let mut listpack = sluice_engine::internals::Listpack::new();
         for n in (1..pairs).chain([1]) {
             listpack.push_back(format!("f{n}").as_bytes());
             listpack.push_back(b"v");
@@ -332,8 +332,7 @@ fn every_single_bit_flipped_is_an_error() {
 
 /// Loads damaged bytes, whose checksum nobody looks at, into an engine, and saves what came of it.
 fn load_damaged(bytes: &[u8]) {
-    use sluice_engine::Engine;
-    use sluice_engine::cut::Step as CutStep;
+    use sluice_engine::{Engine, Step as CutStep};
     let engine = Engine::builder().shards(1).databases(4).build();
     let mut loader = engine.loader();
     let _ = RdbDecoder::with_checksum(bytes, false).run(&mut EngineVisitor::new(&mut loader, None));

@@ -4,8 +4,8 @@ mod common;
 
 use common::streams::{Stream, all, id, module, sound};
 use common::{Plain, Rdb, decode, redis};
-use sluice_engine::Engine;
-use sluice_engine::value::{Value, ValueView};
+use sluice_engine::internals::Value;
+use sluice_engine::{Engine, ValueView};
 use sluice_persistence::aof::reader::{Item, Reader};
 use sluice_persistence::aof::{RewriteOptions, rewrite_as_commands};
 use sluice_persistence::rdb::format::value_type::{

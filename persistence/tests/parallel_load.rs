@@ -4,7 +4,7 @@ mod common;
 
 use common::decode;
 use sluice_engine::Engine;
-use sluice_engine::value::{Opaque, TypeName, Value};
+use sluice_engine::internals::{Opaque, TypeName, Value};
 use sluice_persistence::storage::{Memory, Storage};
 use sluice_persistence::{Error, LoadControl, LoadOptions, LoadStats, SaveOptions, load_with, save};
 use std::ops::ControlFlow;
@@ -41,7 +41,7 @@ fn everything() -> Engine {
     let mut session = engine.session();
     let mut run = |words: &[&[u8]]| {
         let row = engine.lookup(words[0]).unwrap();
-        let request = sluice_engine::Request { args: words, raw: None };
+        let request = sluice_engine::internals::Request { args: words, raw: None };
         engine.call(&mut session, row, request, &mut Vec::new());
     };
     for n in 0..12_000u32 {

@@ -4,8 +4,7 @@ mod common;
 
 use common::redis::{self, Redis, Reply, fill, fill_streams};
 use common::*;
-use sluice_engine::cut::{CutSink, EntryMeta};
-use sluice_engine::value::ValueView;
+use sluice_engine::{CutSink, EntryMeta, ValueView};
 use sluice_persistence::rdb::format::value_type;
 use sluice_persistence::rdb::*;
 

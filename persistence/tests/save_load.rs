@@ -153,7 +153,7 @@ fn how_often_a_key_was_used_is_no_idle_time_and_an_idle_time_is() {
     // Database 0; a key used often (counter 200), one idle for 1000 seconds; no checksum.
     let bytes = b"REDIS0010\xfe\x00\xf9\xc8\x00\x01f\x01v\xf8\x43\xe8\x00\x01i\x01v\xff\0\0\0\0\0\0\0\0";
     let (engine, _) = load_bytes(bytes).unwrap();
-    let clock = (sluice_engine::now_ms() / 1000) as u32 & 0x00ff_ffff;
+    let clock = (sluice_engine::internals::now_ms() / 1000) as u32 & 0x00ff_ffff;
     let idle = |key: &[u8]| {
         let lru = engine.exclusive(0, &mut Vec::new(), |cx| cx.keys.raw(key).unwrap().lru());
         clock.wrapping_sub(lru) & 0x00ff_ffff
@@ -268,7 +268,7 @@ fn a_save_can_be_stopped() {
 
 #[test]
 fn a_snapshot_is_of_one_moment_while_writes_go_on() {
-    use sluice_engine::{Outcome, Request};
+    use sluice_engine::internals::{Outcome, Request};
     let engine = engine_of(3_000, 20);
     let set = |key: &str, value: &str| {
         let mut session = engine.session();

@@ -8,10 +8,8 @@
 use crate::client::acks;
 use crate::client::conn::Conn;
 use crate::repl::{Attach, commands as repl, failover};
-use sluice_engine::command::{CmdError, Command, Flags, KeySpec, Run};
-use sluice_engine::keyspace::Keys;
-use sluice_engine::resp::Reply;
-use sluice_engine::{Engine, RenameError, Row};
+use sluice_engine::Engine;
+use sluice_engine::internals::{CmdError, Command, Flags, KeySpec, Keys, RenameError, Row, Run, resp::Reply};
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 use std::time::Instant;

@@ -4,10 +4,8 @@
 //! A payload is always checked from end to end, whatever `sanitize-dump-payload` says: it costs little here, and no
 //! later command has to mistrust what it finds.
 
-use sluice_engine::command::{CmdError, CmdResult, Command, Flags, KeySpec, Run};
-use sluice_engine::keyspace::{Ctx, Event};
-use sluice_engine::num::parse_i64;
-use sluice_engine::value::ValueView;
+use sluice_engine::internals::{CmdError, CmdResult, Command, Ctx, Flags, KeySpec, Run, num::parse_i64};
+use sluice_engine::{Event, ValueView};
 use sluice_persistence::rdb::{RestoreError, dump as encode, restore as decode};
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -9,11 +9,10 @@ use crate::client::conn::Conn;
 use crate::commands::{Call, Flow, Handled, OwnCommand};
 use crate::state::Server;
 use parking_lot::Mutex;
-use sluice_engine::command::{CmdError, Flags, KeySpec};
-use sluice_engine::log::encode_command;
-use sluice_engine::num::parse_i64;
-use sluice_engine::resp::Reply;
-use sluice_engine::{Outcome, Request, Session};
+use sluice_engine::Session;
+use sluice_engine::internals::{
+    CmdError, Flags, KeySpec, Outcome, Request, encode_command, num::parse_i64, resp::Reply,
+};
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -325,7 +324,7 @@ fn gather(server: &Server, keys: Vec<Travelling>) -> (Vec<Vec<u8>>, Vec<Travelli
         let expires = number(&call(server, session, &[b"PEXPIRETIME", key]));
         match (bulk(&dumped), expires) {
             (Some(payload), Some(at)) if at != -2 => {
-                let left = if at < 0 { 0 } else { (at - sluice_engine::now_ms()).max(1) };
+                let left = if at < 0 { 0 } else { (at - sluice_engine::internals::now_ms()).max(1) };
                 let mut command = Vec::with_capacity(payload.len() + key.len() + 64);
                 encode_command(&mut command, &[b"RESTORE", key, left.to_string().as_bytes(), payload]);
                 commands.push(command);
@@ -437,7 +436,7 @@ fn exchange(
 fn call(server: &Server, session: &mut Session, args: &[&[u8]]) -> Vec<u8> {
     let mut reply = Vec::new();
     let Some(row) = server.engine.lookup_original(args[0]) else { return reply };
-    session.now_ms = sluice_engine::now_ms();
+    session.now_ms = sluice_engine::internals::now_ms();
     loop {
         let request = Request { args, raw: None };
         match server.engine.call(session, row, request, &mut reply) {

@@ -147,7 +147,7 @@ pub(crate) fn saving_ended(server: &Server) {
 /// Waits for a snapshot and keeps how it went. One that gave way to a full sync is begun `again`.
 fn finish(server: &Arc<Server>, ticket: Ticket, again: Option<Party>) -> Result<(), String> {
     let began = Instant::now();
-    server.persist.began_ms.store(sluice_engine::now_ms() as u64, Ordering::Relaxed);
+    server.persist.began_ms.store(sluice_engine::internals::now_ms() as u64, Ordering::Relaxed);
     let mut changes = 0;
     let mut saved = ticket.wait(|begun| changes = begun.changes);
     if let (Err(Failure::GaveWay), Some(party)) = (&saved, again) {
@@ -324,7 +324,7 @@ pub(crate) fn load_file(server: &Server, path: &std::path::Path) -> Result<(), S
     let replica = config.replicaof.0.is_some();
     let options = LoadOptions {
         checksum: config.rdbchecksum,
-        drop_expired_before: (!replica).then(sluice_engine::now_ms),
+        drop_expired_before: (!replica).then(sluice_engine::internals::now_ms),
         control: Some(server.persist.load.clone()),
     };
     let mut loader = server.engine.loader();

@@ -1,7 +1,7 @@
 //! Keyspace events: for each command the same, by name, database and key, and in the same order as a real redis-server's.
 
-use sluice_engine::keyspace::events::Class;
-use sluice_engine::{Engine, Outcome, Request, Session};
+use sluice_engine::internals::{Outcome, Request};
+use sluice_engine::{Class, Engine, Session};
 use sluice_tests::{Client, Server};
 use std::sync::{Arc, Mutex};
 

@@ -1,7 +1,7 @@
 //! Bytes that enter the log, and so the files and the replicas: whatever a client or a primary sends, they are commands as the
 //! strictest reader expects them.
 
-use sluice_engine::resp::{Parsed, parse};
+use sluice_engine::internals::resp::{Parsed, parse};
 use sluice_tests::client::request;
 use sluice_tests::data::{Random, contents};
 use sluice_tests::fuzz::logged::reshape;

@@ -6,7 +6,8 @@ mod follower;
 
 use bytes::Bytes;
 use follower::{LoadPlan, ReplicaHost, StreamApplier, follow};
-use sluice_engine::{Engine, Outcome, Request, Row, Session};
+use sluice_engine::internals::{Outcome, Request, Row};
+use sluice_engine::{Engine, Session};
 use sluice_persistence::rdb::{EncoderOptions, LoadReport, RdbEncoder};
 use sluice_persistence::storage::{Memory, Storage};
 use sluice_persistence::{SaveOptions, save_cut};

@@ -8,7 +8,7 @@ use crate::value::Hash;
 /// # Hashes
 ///
 /// ```
-/// # use sluice_engine::{Engine, api::Error};
+/// # use sluice_engine::{Engine, Error};
 /// # let engine = Engine::default();
 /// let db = engine.db(0);
 /// assert!(db.hset("user:7", "name", "Ada")?);

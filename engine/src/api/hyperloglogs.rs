@@ -8,7 +8,7 @@ use crate::commands::hyperloglog as operations;
 /// How many distinct elements there were, to about 1 %, in at most 12 KB a key. The values are strings.
 ///
 /// ```
-/// # use sluice_engine::{Engine, api::Error};
+/// # use sluice_engine::{Engine, Error};
 /// # let engine = Engine::default();
 /// let db = engine.db(0);
 /// assert!(db.pfadd("monday", &["ada", "grace", "ada"])?);

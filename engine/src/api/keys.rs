@@ -21,7 +21,7 @@ pub enum Ttl {
 /// # Keys of any type
 ///
 /// ```
-/// # use sluice_engine::{Engine, api::{Error, Ttl}, value::Type};
+/// # use sluice_engine::{Engine, Error, Ttl, Type};
 /// # use std::time::Duration;
 /// # let engine = Engine::default();
 /// let db = engine.db(0);

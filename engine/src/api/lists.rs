@@ -16,7 +16,7 @@ enum End {
 /// Indices count from 0, or from -1 backwards from the end.
 ///
 /// ```
-/// # use sluice_engine::{Engine, api::Error};
+/// # use sluice_engine::{Engine, Error};
 /// # let engine = Engine::default();
 /// let db = engine.db(0);
 /// assert_eq!(db.rpush("jobs", &["a", "b", "c"])?, 3);

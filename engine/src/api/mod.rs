@@ -124,7 +124,7 @@ impl Engine {
     ///     db.incr_by("bob", 30)
     /// })?;
     /// assert_eq!(moved, 30);
-    /// # Ok::<(), sluice_engine::api::Error>(())
+    /// # Ok::<(), sluice_engine::Error>(())
     /// ```
     pub fn transaction<R>(&self, db: u32, f: impl FnOnce(&Db<'_>) -> R) -> R {
         assert!(db < self.databases(), "there is no database {db} of {}", self.databases());

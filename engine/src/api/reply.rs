@@ -108,7 +108,7 @@ impl Engine {
     /// Runs a command in database 0 and returns its reply.
     ///
     /// ```
-    /// # use sluice_engine::{Engine, api::{Error, ReplyValue}};
+    /// # use sluice_engine::{Engine, Error, ReplyValue};
     /// let engine = Engine::default();
     /// assert_eq!(engine.execute(&["SET", "visits", "41"])?.as_str(), Some("OK"));
     /// assert_eq!(engine.execute(&["INCR", "visits"])?, ReplyValue::Int(42));
@@ -123,7 +123,7 @@ impl Engine {
     /// Runs a command in a session, which keeps the selected database, MULTI and WATCH from one to the next.
     ///
     /// ```
-    /// # use sluice_engine::{Engine, api::{Error, ReplyValue}};
+    /// # use sluice_engine::{Engine, Error, ReplyValue};
     /// let engine = Engine::default();
     /// let mut session = engine.session();
     /// for command in [&["WATCH", "stock"][..], &["MULTI"], &["SET", "stock", "9"], &["INCR", "sold"]] {

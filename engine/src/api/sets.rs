@@ -7,7 +7,7 @@ use crate::value::Set;
 /// # Sets
 ///
 /// ```
-/// # use sluice_engine::{Engine, api::Error};
+/// # use sluice_engine::{Engine, Error};
 /// # let engine = Engine::default();
 /// let db = engine.db(0);
 /// assert_eq!(db.sadd("tags", &["red", "green", "red"])?, 2);

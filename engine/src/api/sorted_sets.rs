@@ -16,7 +16,7 @@ fn score_text(score: f64) -> Vec<u8> {
 /// Members are ordered by score, then by their bytes. Ranks count from 0, or from -1 backwards from the end.
 ///
 /// ```
-/// # use sluice_engine::{Engine, api::Error};
+/// # use sluice_engine::{Engine, Error};
 /// # let engine = Engine::default();
 /// let db = engine.db(0);
 /// assert_eq!(db.zadd("scores", &[(50.0, "ann"), (20.5, "bob"), (70.0, "cleo")])?, 3);

@@ -65,7 +65,7 @@ fn text(s: StrRef<'_>) -> Vec<u8> {
 /// # Strings
 ///
 /// ```
-/// # use sluice_engine::{Engine, api::{Error, Expiry, Only, SetOptions}};
+/// # use sluice_engine::{Engine, Error, Expiry, Only, SetOptions};
 /// # use std::time::Duration;
 /// # let engine = Engine::default();
 /// let db = engine.db(0);

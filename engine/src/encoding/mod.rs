@@ -5,8 +5,8 @@
 //! when they come in; after that every operation relies on them. What the entries mean (field and
 //! value, member and score) is the business of [`crate::value`].
 
-pub mod intset;
-pub mod listpack;
+pub(crate) mod intset;
+pub(crate) mod listpack;
 
 pub use intset::Intset;
 pub use listpack::{Listpack, LpValue};

@@ -175,7 +175,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Outcome, Request};
+    use crate::engine::{Outcome, Request};
 
     fn run(engine: &Engine, from_primary: bool, words: &[&str]) -> String {
         let mut session = engine.session();

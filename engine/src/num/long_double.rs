@@ -9,7 +9,7 @@
 use super::{HexFloat, parse_exponent};
 
 /// Texts this long or longer are refused, as in Redis (`MAX_LONG_DOUBLE_CHARS`); it bounds the work.
-pub const MAX_TEXT: usize = 5 * 1024;
+pub(crate) const MAX_TEXT: usize = 5 * 1024;
 
 /// The exponent of the leading bit may not exceed this, nor fall below the second.
 const MAX_TOP: i64 = 16383;

@@ -28,7 +28,7 @@ use crate::hash::random_u64;
 use smallvec::SmallVec;
 
 /// Registers of a HyperLogLog.
-pub const REGISTERS: usize = 1 << INDEX_BITS;
+pub(crate) const REGISTERS: usize = 1 << INDEX_BITS;
 /// Bits of a hash that name the register.
 const INDEX_BITS: u32 = 14;
 /// Bits of a hash that are left for its value.
@@ -44,7 +44,7 @@ const HEADER: usize = 16;
 const REGISTER_BITS: usize = 6;
 const REGISTER_MASK: u16 = (1 << REGISTER_BITS) - 1;
 /// Length of a dense value in bytes.
-pub const DENSE_LEN: usize = HEADER + REGISTERS * REGISTER_BITS / 8;
+pub(crate) const DENSE_LEN: usize = HEADER + REGISTERS * REGISTER_BITS / 8;
 /// Largest register of the sparse encoding, and its longest runs.
 const MAX_SPARSE: u8 = 32;
 const MAX_VAL: usize = 4;
@@ -67,7 +67,7 @@ pub enum Malformed {
 
 /// How the registers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub(crate) enum Encoding {
     /// 6 bits each.
     Dense,
     /// As runs.
@@ -76,7 +76,7 @@ pub enum Encoding {
 
 /// A run of equal registers, as the sparse encoding has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
+pub(crate) struct Run {
     /// The registers' value, 0 to 32.
     pub value: u8,
     /// How many there are.
@@ -140,14 +140,14 @@ fn dense_set(bytes: &mut [u8], index: usize, value: u8) {
 
 /// A HyperLogLog whose header has been checked.
 #[derive(Clone, Copy, Debug)]
-pub struct HyperLogLog<'a> {
+pub(crate) struct HyperLogLog<'a> {
     bytes: &'a [u8],
     encoding: Encoding,
 }
 
 impl<'a> HyperLogLog<'a> {
     /// Checks the header, and a dense value's length.
-    pub fn parse(bytes: &'a [u8]) -> Result<HyperLogLog<'a>, Malformed> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<HyperLogLog<'a>, Malformed> {
         if bytes.len() < HEADER || !bytes.starts_with(MAGIC) {
             return Err(Malformed::Foreign);
         }
@@ -160,18 +160,18 @@ impl<'a> HyperLogLog<'a> {
     }
 
     /// How the registers are written.
-    pub fn encoding(&self) -> Encoding {
+    pub(crate) fn encoding(&self) -> Encoding {
         self.encoding
     }
 
     /// The estimate that was kept, where no register has changed since.
-    pub fn cached(&self) -> Option<u64> {
+    pub(crate) fn cached(&self) -> Option<u64> {
         let bytes = self.bytes[CARDINALITY_AT..HEADER].try_into().expect("the header has 8 bytes for it");
         Some(u64::from_le_bytes(bytes)).filter(|n| n >> 63 == 0)
     }
 
     /// The runs of a sparse value, as far as they can be read.
-    pub fn runs(&self) -> impl Iterator<Item = Run> + 'a {
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run> + 'a {
         let (bytes, mut at) = (self.bytes, HEADER);
         std::iter::from_fn(move || {
             let run = Run::at(bytes, at)?;
@@ -197,7 +197,7 @@ impl<'a> HyperLogLog<'a> {
     }
 
     /// One register, below [`REGISTERS`]. Of a sparse value no more is read than it takes to find it.
-    pub fn register(&self, index: usize) -> Result<u8, Malformed> {
+    pub(crate) fn register(&self, index: usize) -> Result<u8, Malformed> {
         match self.encoding {
             Encoding::Dense => Ok(dense_get(self.bytes, index)),
             Encoding::Sparse => find_run(self.bytes, index).map(|found| found.run.value),
@@ -205,7 +205,7 @@ impl<'a> HyperLogLog<'a> {
     }
 
     /// The estimated number of elements.
-    pub fn estimate(&self) -> Result<u64, Malformed> {
+    pub(crate) fn estimate(&self) -> Result<u64, Malformed> {
         let mut histogram = Histogram::default();
         match self.encoding {
             Encoding::Dense => {
@@ -307,7 +307,7 @@ fn tau(mut x: f64) -> f64 {
 
 /// The registers of a union.
 #[derive(Clone, Debug)]
-pub struct Registers(Box<[u8; REGISTERS]>);
+pub(crate) struct Registers(Box<[u8; REGISTERS]>);
 
 impl Default for Registers {
     fn default() -> Registers {
@@ -317,7 +317,7 @@ impl Default for Registers {
 
 impl Registers {
     /// Adds all that was added to `other`. Where it is corrupt, this is of no use afterwards.
-    pub fn merge(&mut self, other: HyperLogLog<'_>) -> Result<(), Malformed> {
+    pub(crate) fn merge(&mut self, other: HyperLogLog<'_>) -> Result<(), Malformed> {
         let mine = &mut self.0;
         match other.encoding {
             Encoding::Dense => {
@@ -333,21 +333,21 @@ impl Registers {
     }
 
     /// The estimated number of elements.
-    pub fn estimate(&self) -> u64 {
+    pub(crate) fn estimate(&self) -> u64 {
         let mut histogram = Histogram::default();
         self.0.iter().for_each(|r| histogram.0[usize::from(*r)] += 1);
         histogram.estimate()
     }
 
     /// The registers, by index.
-    pub fn as_slice(&self) -> &[u8] {
+    pub(crate) fn as_slice(&self) -> &[u8] {
         &self.0[..]
     }
 }
 
 /// A HyperLogLog being changed.
 #[derive(Clone, Debug)]
-pub struct Draft(Vec<u8>);
+pub(crate) struct Draft(Vec<u8>);
 
 impl Default for Draft {
     fn default() -> Draft {
@@ -357,7 +357,7 @@ impl Default for Draft {
 
 impl Draft {
     /// An empty one, sparse, with the estimate 0.
-    pub fn new() -> Draft {
+    pub(crate) fn new() -> Draft {
         let mut bytes = vec![0; HEADER];
         bytes[..MAGIC.len()].copy_from_slice(MAGIC);
         bytes[ENCODING_AT] = 1;
@@ -368,29 +368,29 @@ impl Draft {
     }
 
     /// A copy.
-    pub fn of(hll: HyperLogLog<'_>) -> Draft {
+    pub(crate) fn of(hll: HyperLogLog<'_>) -> Draft {
         Draft(hll.bytes.to_vec())
     }
 
     /// The bytes, as a reader takes them.
-    pub fn view(&self) -> HyperLogLog<'_> {
+    pub(crate) fn view(&self) -> HyperLogLog<'_> {
         let encoding = if self.0[ENCODING_AT] == 0 { Encoding::Dense } else { Encoding::Sparse };
         HyperLogLog { bytes: &self.0, encoding }
     }
 
     /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// Notes that the estimate it carries is of the past.
-    pub fn forget_estimate(&mut self) {
+    pub(crate) fn forget_estimate(&mut self) {
         self.0[HEADER - 1] |= 0x80;
     }
 
     /// Raises a register to `value` (1 to 63) where it is lower; true where it was. A sparse value becomes dense
     /// where it can not hold the register, or would grow to more than `sparse_max` bytes.
-    pub fn raise(&mut self, index: usize, value: u8, sparse_max: usize) -> Result<bool, Malformed> {
+    pub(crate) fn raise(&mut self, index: usize, value: u8, sparse_max: usize) -> Result<bool, Malformed> {
         if self.view().encoding == Encoding::Sparse && !self.raise_sparse(index, value, sparse_max)? {
             return Ok(false);
         }
@@ -444,7 +444,7 @@ impl Draft {
     }
 
     /// Writes the registers densely.
-    pub fn make_dense(&mut self) -> Result<(), Malformed> {
+    pub(crate) fn make_dense(&mut self) -> Result<(), Malformed> {
         if self.view().encoding == Encoding::Dense {
             return Ok(());
         }
@@ -462,7 +462,7 @@ impl Draft {
 }
 
 /// The register an element belongs to, and the value it asks for there: 1 to 51.
-pub fn place(element: &[u8]) -> (usize, u8) {
+pub(crate) fn place(element: &[u8]) -> (usize, u8) {
     let hash = murmur_hash_64a(element, SEED);
     // A bit behind the last, so that no hash is without.
     let rest = hash >> INDEX_BITS | 1 << VALUE_BITS;

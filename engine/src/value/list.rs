@@ -22,9 +22,6 @@ use spine::{Place, Spine};
 #[derive(Clone, Copy, Debug)]
 pub struct NodeCursor(spine::Place);
 
-/// What `OBJECT ENCODING` says of every list in Redis 7.0.
-pub const ENCODING: &str = "quicklist";
-
 /// A list of byte strings. Indices count from 0 at the front.
 #[derive(Clone, Default)]
 pub struct List {

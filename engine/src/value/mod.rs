@@ -4,12 +4,12 @@
 //! Strings are not here: they live in the entry itself (what a HyperLogLog keeps in one is in [`hyperloglog`]). A large hash, set or sorted set keeps its elements in a
 //! [`Table`] of its own, which is what lets a cut deliver it in slices (see the `cut` module).
 
-pub mod hash;
-pub mod hyperloglog;
-pub mod list;
-pub mod opaque;
-pub mod set;
-pub mod zset;
+pub(crate) mod hash;
+pub(crate) mod hyperloglog;
+pub(crate) mod list;
+pub(crate) mod opaque;
+pub(crate) mod set;
+pub(crate) mod zset;
 
 pub use hash::Hash;
 pub use list::List;

@@ -3,7 +3,7 @@
 //! The first member that is not an integer, or one past `set-max-intset-entries`, moves all members to a [`Table`],
 //! for good. Changes in the table go through the table's own methods, where a running cut takes its pre-images.
 
-pub mod algebra;
+pub(crate) mod algebra;
 
 use super::hash::{MAX_RESERVE, table_memory};
 use crate::encoding::{Intset, LpValue};

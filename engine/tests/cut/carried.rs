@@ -2,9 +2,7 @@
 
 use crate::engine;
 use crate::rebuild::{Image, opaque};
-use sluice_engine::Engine;
-use sluice_engine::cut::Step;
-use sluice_engine::value::ValueView;
+use sluice_engine::{Engine, Step, ValueView};
 use std::collections::BTreeMap;
 
 fn bytes(n: usize) -> Vec<u8> {

@@ -5,7 +5,7 @@ use crate::rebuild::Image;
 use crate::replay::Replay;
 use crate::workload::Workload;
 use crate::{Load, engine, seeds};
-use sluice_engine::cut::Step;
+use sluice_engine::Step;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]

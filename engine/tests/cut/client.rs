@@ -1,6 +1,7 @@
 //! A client of an engine: runs commands, waits where a cut's queue is full, reads replies.
 
-use sluice_engine::{Db, Engine, Outcome, Request, Session};
+use sluice_engine::internals::{Outcome, Request};
+use sluice_engine::{Db, Engine, Session};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -18,7 +19,7 @@ impl Client {
     }
 
     pub(crate) fn alone(engine: &Engine) -> Client {
-        Client::new(engine, Arc::new(AtomicI64::new(sluice_engine::now_ms())), Arc::default())
+        Client::new(engine, Arc::new(AtomicI64::new(sluice_engine::internals::now_ms())), Arc::default())
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -8,9 +8,7 @@ use crate::rebuild::Image;
 use crate::replay::Replay;
 use crate::workload::Workload;
 use crate::{DATABASES, Load, engine, seeds};
-use sluice_engine::Engine;
-use sluice_engine::cut::Step;
-use sluice_engine::log::LogReader;
+use sluice_engine::{Engine, LogReader, Step};
 
 #[test]
 fn applying_the_log_before_the_cut_has_ended_gives_the_live_state() {

@@ -21,8 +21,7 @@ use client::Client;
 use random::Random;
 use rebuild::Image;
 use replay::Replay;
-use sluice_engine::Engine;
-use sluice_engine::cut::Step;
+use sluice_engine::{Engine, Step};
 use state::State;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -61,7 +60,7 @@ impl Load {
         commands: usize,
         workload: fn(Random) -> Workload,
     ) -> Load {
-        let clock = Arc::new(AtomicI64::new(sluice_engine::now_ms()));
+        let clock = Arc::new(AtomicI64::new(sluice_engine::internals::now_ms()));
         let running = Arc::new(AtomicUsize::new(threads as usize));
         let stalls = Arc::new(AtomicU64::new(0));
         let threads = (0..threads)

@@ -2,8 +2,7 @@
 
 use crate::engine;
 use crate::rebuild::Image;
-use sluice_engine::Engine;
-use sluice_engine::cut::Step;
+use sluice_engine::{Engine, Step};
 
 const MEMBERS: usize = 1_000;
 
@@ -38,7 +37,7 @@ fn digests(engine: &Engine) -> Vec<(String, String)> {
                 let row = engine.lookup(command.as_bytes()).expect("a command");
                 let args: Vec<&[u8]> = args.iter().map(|a| a.as_bytes()).collect();
                 let mut out = Vec::new();
-                let request = sluice_engine::Request { args: &args, raw: None };
+                let request = sluice_engine::internals::Request { args: &args, raw: None };
                 engine.call(&mut session, row, request, &mut out);
                 let mut lines: Vec<_> = out.split(|c| *c == b'\n').map(<[u8]>::to_vec).collect();
                 lines.sort();
@@ -115,12 +114,12 @@ fn writers_of_a_huge_value_that_moved_wait_for_the_cut_where_its_queue_is_full()
         let member = n.to_string();
         let args: [&[u8]; 3] = [b"SREM", b"other", member.as_bytes()];
         let row = engine.lookup(b"SREM").expect("a command");
-        let request = sluice_engine::Request { args: &args, raw: None };
+        let request = sluice_engine::internals::Request { args: &args, raw: None };
         outcomes.push(engine.call(&mut session, row, request, &mut Vec::new()));
     }
     assert!(
-        outcomes.contains(&sluice_engine::Outcome::Done)
-            && outcomes.contains(&sluice_engine::Outcome::Stalled)
+        outcomes.contains(&sluice_engine::internals::Outcome::Done)
+            && outcomes.contains(&sluice_engine::internals::Outcome::Stalled)
     );
     assert!(cut.preimage_peak() < 300, "{}", cut.preimage_peak());
 }

@@ -2,11 +2,8 @@
 
 use crate::DATABASES;
 use crate::replay::Replay;
-use sluice_engine::Engine;
-use sluice_engine::cut::{Cut, CutSink, Element, EntryMeta, HugeKind};
-use sluice_engine::load::Loader;
-use sluice_engine::value::list::{NodeLimit, NodeView};
-use sluice_engine::value::{Hash, List, Opaque, Set, TypeName, Value, ValueView, ZSet};
+use sluice_engine::internals::{Hash, List, Loader, NodeLimit, NodeView, Opaque, Set, TypeName, Value, ZSet};
+use sluice_engine::{Cut, CutSink, Element, Engine, EntryMeta, HugeKind, ValueView};
 use std::collections::HashMap;
 
 /// A delivered value.
@@ -65,7 +62,7 @@ pub(crate) struct Image {
     pub(crate) entries: Vec<Delivered>,
     huge: Option<Huge>,
     pending: usize,
-    limits: sluice_engine::config::Limits,
+    limits: sluice_engine::internals::Limits,
 }
 
 impl Image {
@@ -76,7 +73,7 @@ impl Image {
             entries: Vec::new(),
             huge: None,
             pending: 0,
-            limits: sluice_engine::config::Limits::default(),
+            limits: sluice_engine::internals::Limits::default(),
         }
     }
 

@@ -2,9 +2,11 @@
 
 use crate::client::Client;
 use crate::state::State;
-use sluice_engine::log::LogReader;
-use sluice_engine::resp::{Parsed, parse};
-use sluice_engine::{Engine, Outcome, Request};
+use sluice_engine::internals::{
+    Outcome, Request,
+    resp::{Parsed, parse},
+};
+use sluice_engine::{Engine, LogReader};
 
 pub(crate) struct Replay {
     client: Client,

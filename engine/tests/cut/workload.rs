@@ -137,7 +137,7 @@ impl Workload {
     }
 
     /// Two changes in one transaction of the typed API.
-    fn engine_wide(&mut self, db: &Db<'_>) -> sluice_engine::api::Result<usize> {
+    fn engine_wide(&mut self, db: &Db<'_>) -> sluice_engine::Result<usize> {
         let (hash, member, list) = (self.key("hash"), self.element(), self.key("list"));
         db.transaction(|db| {
             db.hset(&hash, &member, "moved")?;

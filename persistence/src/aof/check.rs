@@ -4,7 +4,7 @@
 //! once and closed. Nothing is run and nothing is changed. The words of an error and the counting of lines are
 //! those of redis-check-aof 7.0, so that what people know to look for stands in the output.
 
-use sluice_engine::num::parse_i64;
+use sluice_engine::internals::num::parse_i64;
 
 /// Bytes between two reports of progress.
 const REPORT_EVERY: usize = 16 << 20;

@@ -14,9 +14,8 @@ use super::manifest::{AofFile, FileKind, Manifest, ManifestError};
 use super::reader::{Item, Reader};
 use crate::storage::{FileReader, Storage, folder_of};
 use crate::{Error, LoadOptions};
-use sluice_engine::command::Flags;
-use sluice_engine::resp::Args;
-use sluice_engine::{Engine, Outcome, Request, Session};
+use sluice_engine::internals::{Flags, Outcome, Request, resp::Args};
+use sluice_engine::{Engine, Session};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -334,7 +333,7 @@ impl One<'_> {
                 read_ahead += PREFETCH;
                 progress(*self.done + reader.offset() as u64);
             }
-            session.now_ms = sluice_engine::now_ms();
+            session.now_ms = sluice_engine::internals::now_ms();
             let (offset, item) = read_batch(&mut reader, &mut batch);
             self.fetch(&session, &batch);
             for (offset, args) in batch.drain(..) {

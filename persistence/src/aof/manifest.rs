@@ -16,7 +16,7 @@
 //! loaded must not be guessed.
 
 use crate::storage::{AtomicFile, Storage, folder_of};
-use sluice_engine::words::{quote, split};
+use sluice_engine::internals::words::{quote, split};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;

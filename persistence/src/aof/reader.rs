@@ -10,9 +10,10 @@
 //! a length it reads. It knows [`Reader::whole`], the end of the last item outside of a block: where a torn
 //! tail is to be cut.
 
-use sluice_engine::entry::MAX_STRING_LEN;
-use sluice_engine::log::encode_command;
-use sluice_engine::resp::{Args, Parsed, parse};
+use sluice_engine::internals::{
+    MAX_STRING_LEN, encode_command,
+    resp::{Args, Parsed, parse},
+};
 
 /// Longest annotation line redis-server reads (`AOF_ANNOTATION_LINE_MAX_LEN`).
 const MAX_ANNOTATION: usize = 1024;
@@ -84,7 +85,7 @@ impl<'a> Reader<'a> {
         };
         let line = rest[..end].trim_ascii_end();
         self.advance(end + 1);
-        let time = line.strip_prefix(b"#TS:").and_then(sluice_engine::num::parse_i64);
+        let time = line.strip_prefix(b"#TS:").and_then(sluice_engine::internals::num::parse_i64);
         Item::Annotation(time)
     }
 

@@ -10,7 +10,7 @@ use super::reading::Step;
 use super::source::FileSource;
 use super::visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal, Skipped};
 use crate::storage::FileReader;
-use sluice_engine::config::Limits;
+use sluice_engine::internals::Limits;
 use std::collections::BTreeMap;
 
 /// Something worth telling on the way. Offsets are those behind it.
@@ -122,7 +122,7 @@ pub fn check(
         single: Single::new(&limits),
         note,
         report: CheckReport::default(),
-        now: sluice_engine::now_ms(),
+        now: sluice_engine::internals::now_ms(),
         item: (0, 0),
         aux: None,
         selected: None,

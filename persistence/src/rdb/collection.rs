@@ -12,7 +12,7 @@ use super::visitor::{Element, Kind, Packed, RdbVisitor, Refusal, Skipped};
 use super::ziplist::{Item, Ziplist};
 use super::zipmap::Zipmap;
 use super::{Damage, RdbError};
-use sluice_engine::encoding::{Intset, Listpack};
+use sluice_engine::internals::{Intset, Listpack};
 
 /// Elements, or nodes, read before the decoder returns to its caller.
 const ELEMENTS_PER_STEP: u64 = 512;
@@ -142,7 +142,7 @@ impl<S: Source> Reading<S> {
         for digit in &mut digits[..usize::from(len)] {
             *digit = self.input.byte()?;
         }
-        match sluice_engine::num::parse_f64(&digits[..usize::from(len)]) {
+        match sluice_engine::internals::num::parse_f64(&digits[..usize::from(len)]) {
             Some(score) => Ok(score),
             None => self.input.corrupt("a score that is not a number"),
         }
@@ -313,7 +313,9 @@ impl<S: Source> Reading<S> {
         }
         let score_of = |item| match item {
             Item::Int(score) => Some(score as f64),
-            Item::Bytes(text) => sluice_engine::num::parse_f64(text).filter(|score| !score.is_nan()),
+            Item::Bytes(text) => {
+                sluice_engine::internals::num::parse_f64(text).filter(|score| !score.is_nan())
+            }
         };
         if ziplist.iter().skip(1).step_by(2).any(|score| score_of(score).is_none()) {
             return Err(unsound(at, what, Damage::new(0, "ziplist with a score that is not a number")));

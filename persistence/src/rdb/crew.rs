@@ -19,7 +19,7 @@ use super::skim::skim;
 use super::source::Source;
 use parking_lot::{Condvar, Mutex};
 use sluice_engine::Engine;
-use sluice_engine::load::Loader;
+use sluice_engine::internals::Loader;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -5,11 +5,8 @@
 
 use super::encoder::RdbEncoder;
 use super::format::{quicklist_node, value_type};
-use sluice_engine::cut::{CutSink, Element, EntryMeta, HugeKind};
-use sluice_engine::entry::{EntryRef, Payload};
-use sluice_engine::table::Table;
-use sluice_engine::value::ValueView;
-use sluice_engine::value::list::NodeView;
+use sluice_engine::internals::{EntryRef, NodeView, Payload, Table};
+use sluice_engine::{CutSink, Element, EntryMeta, HugeKind, ValueView};
 
 impl RdbEncoder {
     #[inline]

@@ -14,10 +14,8 @@ use super::encoder::RdbEncoder;
 use super::format::{VERSION_NEWEST, VERSION_VALKEY, VERSION_WRITTEN};
 use super::values::{self, TWICE};
 use super::visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal};
-use sluice_engine::config::Limits;
-use sluice_engine::entry::Entry;
-use sluice_engine::load::ElementBatch;
-use sluice_engine::value::{Value, ValueView};
+use sluice_engine::ValueView;
+use sluice_engine::internals::{ElementBatch, Entry, Limits, Value};
 
 const FOOTER: usize = PayloadFooter::BYTES;
 
@@ -85,7 +83,7 @@ impl Restored {
     /// The entry of the keyspace with this value.
     pub fn into_entry(self, key: &[u8], expire_at_ms: Option<i64>) -> Entry {
         match self {
-            Self::Text(text) => match sluice_engine::num::parse_i64(&text) {
+            Self::Text(text) => match sluice_engine::internals::num::parse_i64(&text) {
                 Some(value) => Entry::int(key, value, expire_at_ms),
                 None => Entry::string(key, &text, expire_at_ms),
             },
@@ -170,8 +168,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use sluice_engine::Engine;
-    use sluice_engine::value::List;
-    use sluice_engine::value::list::NodeLimit;
+    use sluice_engine::internals::{List, NodeLimit};
 
     fn samples() -> Vec<Vec<u8>> {
         let engine = Engine::default();

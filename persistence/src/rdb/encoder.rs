@@ -1,7 +1,7 @@
 //! Writes an RDB stream of version 10, as redis-server 7.0 writes it.
 //!
 //! The encoder gathers bytes in one buffer that its owner takes, chunk by chunk, whenever it likes; it never holds
-//! more than what was encoded since. It is fed by a cut (see [`CutSink`](sluice_engine::cut::CutSink)), under a
+//! more than what was encoded since. It is fed by a cut (see [`CutSink`](sluice_engine::CutSink)), under a
 //! shard lock, so a plain string costs little more than its copy: one reservation, no allocation of its
 //! own. The checksum is computed over each chunk as it is taken, outside of that lock.
 

@@ -293,7 +293,7 @@ impl<S: Source> Input<S> {
             StringValue::Text(text) => text,
             StringValue::Int(value) => {
                 let start = scratch.len();
-                sluice_engine::num::fmt_i64(value, scratch);
+                sluice_engine::internals::num::fmt_i64(value, scratch);
                 Text::Scratch(start..scratch.len())
             }
         })

@@ -2,9 +2,7 @@
 
 use super::values::{self, TWICE};
 use super::visitor::{Element, Key, Kind, Packed, RdbVisitor, Refusal, Skipped};
-use sluice_engine::load::{ElementBatch, Loader};
-use sluice_engine::log::MAX_OFFSET;
-use sluice_engine::value::Value;
+use sluice_engine::internals::{ElementBatch, Loader, MAX_OFFSET, Value};
 
 /// Keys a stream may make us prepare room for, over all databases: a count in a stream is only a claim.
 const RESERVE_MAX: u64 = 1 << 24;
@@ -93,7 +91,7 @@ impl<'a> EngineVisitor<'a> {
     /// Fills `loader`. A primary leaves out what had expired at `drop_expired_before` (now); a replica, which is
     /// told of each expiry, takes everything.
     pub fn new(loader: &'a mut Loader, drop_expired_before: Option<i64>) -> Self {
-        let clock = (sluice_engine::now_ms() / 1000) as u32 & LRU_MASK;
+        let clock = (sluice_engine::internals::now_ms() / 1000) as u32 & LRU_MASK;
         Self {
             loader,
             drop_expired_before,

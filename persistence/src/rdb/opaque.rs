@@ -14,7 +14,7 @@ use super::format::{module_item, value_type};
 use super::reading::Reading;
 use super::source::Source;
 use super::visitor::{Packed, RdbVisitor};
-use sluice_engine::value::{Opaque, TypeName};
+use sluice_engine::internals::{Opaque, TypeName};
 
 /// Longest value that is carried: it is held whole.
 pub(super) const OPAQUE_MAX: u64 = 1 << 30;
@@ -73,7 +73,7 @@ mod tests {
     use crate::rdb::decoder::RdbDecoder;
     use crate::rdb::dump::Single;
     use crate::rdb::source::ReadSource;
-    use sluice_engine::config::Limits;
+    use sluice_engine::internals::Limits;
 
     /// What reading `bytes` says where a value may have 100 bytes.
     fn error_of(source: impl Source) -> String {

@@ -25,7 +25,7 @@ use super::collection::unsound;
 use super::format::value_type;
 use super::reading::Reading;
 use super::source::Source;
-use sluice_engine::encoding::listpack::{self, Listpack};
+use sluice_engine::internals::{Listpack, listpack};
 use std::collections::HashSet;
 
 /// An id as it is stored: two numbers of 64 bits, big endian.

@@ -1,10 +1,7 @@
 //! The engine's collections, from what a stream tells.
 
 use super::visitor::{Element, Kind, Packed, Refusal};
-use sluice_engine::config::Limits;
-use sluice_engine::load::ElementBatch;
-use sluice_engine::value::list::NodeLimit;
-use sluice_engine::value::{Hash, List, Set, Value, ZSet};
+use sluice_engine::internals::{ElementBatch, Hash, Limits, List, NodeLimit, Set, Value, ZSet};
 
 /// Elements a stream may make us prepare room for in one collection: a count in a stream is only a claim.
 const RESERVE_ELEMENTS_MAX: u64 = 1 << 20;

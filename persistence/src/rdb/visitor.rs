@@ -1,7 +1,6 @@
 //! What a decoder tells, key by key.
 
-use sluice_engine::encoding::{Intset, Listpack};
-use sluice_engine::value::Opaque;
+use sluice_engine::internals::{Intset, Listpack, Opaque};
 use std::borrow::Cow;
 
 /// Why a visitor does not take a key; becomes [`super::RdbError::Refused`].

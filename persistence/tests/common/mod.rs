@@ -85,7 +85,7 @@ impl RdbVisitor for Model {
         self.add(key, Plain::Str(value.to_string().into_bytes()))
     }
     fn packed(&mut self, key: &Key<'_>, value: Packed) -> Result<(), Refusal> {
-        let pairs = |listpack: &sluice_engine::encoding::Listpack| {
+        let pairs = |listpack: &sluice_engine::internals::Listpack| {
             let texts: Vec<_> = listpack.iter().map(|item| item.to_vec()).collect();
             let (pairs, rest) = texts.as_chunks::<2>();
             if rest.is_empty() { Ok(pairs.to_vec()) } else { Err(Refusal::from("half a pair")) }
@@ -96,7 +96,8 @@ impl RdbVisitor for Model {
                 (listpack.len() / 2 - hash.len(), Plain::Hash(hash))
             }
             Packed::ZSet(listpack) => {
-                let score = |text: Vec<u8>| sluice_engine::num::parse_f64(&text).ok_or("not a score");
+                let score =
+                    |text: Vec<u8>| sluice_engine::internals::num::parse_f64(&text).ok_or("not a score");
                 let mut zset = BTreeMap::new();
                 for [member, text] in pairs(listpack)? {
                     zset.insert(member, score(text)?);

@@ -1,6 +1,6 @@
 //! Streams and modules' values put together by hand, sound or not.
 
-use sluice_engine::encoding::Listpack;
+use sluice_engine::internals::Listpack;
 use sluice_persistence::rdb::format::value_type;
 use sluice_persistence::rdb::length::{put, put_raw_string};
 

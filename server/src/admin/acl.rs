@@ -2,9 +2,7 @@
 
 use std::io::Read;
 
-use sluice_engine::command::CmdError;
-use sluice_engine::num::parse_i64;
-use sluice_engine::resp::Reply;
+use sluice_engine::internals::{CmdError, num::parse_i64, resp::Reply};
 
 use super::command::in_category;
 use super::{help, lower, shown};

@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use sluice_engine::command::{CmdError, CmdResult};
-use sluice_engine::num::parse_i64;
-use sluice_engine::resp::Reply;
+use sluice_engine::internals::{CmdError, CmdResult, num::parse_i64, resp::Reply};
 
 use super::{help, lower, shown};
 use crate::client::conn::Conn;

@@ -1,7 +1,6 @@
 //! CONFIG on a connection: the work is done by the `config` module, here its answer becomes a reply.
 
-use sluice_engine::command::CmdError;
-use sluice_engine::resp::Reply;
+use sluice_engine::internals::{CmdError, resp::Reply};
 
 use crate::commands::{Call, Flow, Handled};
 use crate::config::{ConfigReply, config_command};

@@ -3,12 +3,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use sluice_engine::command::{CmdError, CmdResult};
-use sluice_engine::entry::Payload;
-use sluice_engine::keyspace::NewExpiry;
-use sluice_engine::num::{parse_f64, parse_i64};
-use sluice_engine::resp::Reply;
-use sluice_engine::value::Value;
+use sluice_engine::internals::{
+    CmdError, CmdResult, NewExpiry, Payload, Value,
+    num::{parse_f64, parse_i64},
+    resp::Reply,
+};
 
 use super::{digest, help, lower, shown};
 use crate::client::conn::Conn;
@@ -83,7 +82,7 @@ pub(super) fn run(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) 
         (b"replicate" | b"reload" | b"loadaof", _) if conn.in_block() => return Ok(Flow::Apart),
         (b"replicate", command @ [_, ..]) => {
             let mut encoded = Vec::new();
-            sluice_engine::log::encode_command(&mut encoded, command);
+            sluice_engine::internals::encode_command(&mut encoded, command);
             conn.server.engine.append_own(&encoded);
             out.ok();
         }

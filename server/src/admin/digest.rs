@@ -8,10 +8,8 @@
 //! value) that sum is hashed again ([`Digest::mix`]), so that the next thing meets a different state.
 
 use sha1::{Digest as _, Sha1};
-use sluice_engine::encoding::listpack::LpValue;
-use sluice_engine::keyspace::Keys;
-use sluice_engine::num::fmt_f64;
-use sluice_engine::value::ValueView;
+use sluice_engine::ValueView;
+use sluice_engine::internals::{Keys, LpValue, num::fmt_f64};
 
 /// A fingerprint in the making.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -128,9 +126,7 @@ pub(super) fn of_value(keys: &mut Keys<'_>, key: &[u8]) -> Digest {
 mod tests {
     use super::*;
     use sluice_engine::Engine;
-    use sluice_engine::config::Packed;
-    use sluice_engine::value::list::NodeLimit;
-    use sluice_engine::value::{Hash, List, Set, Value, ZSet};
+    use sluice_engine::internals::{Hash, List, NodeLimit, Packed, Set, Value, ZSet};
 
     /// What redis-server 7.0.15 printed for this data.
     #[test]
@@ -148,7 +144,7 @@ mod tests {
         zset.insert(b"b", 2.5, packed);
         let mut out = Vec::new();
         engine.exclusive(0, &mut out, |cx| {
-            use sluice_engine::keyspace::NewExpiry;
+            use sluice_engine::internals::NewExpiry;
             cx.keys.set_string(b"a", b"1", NewExpiry::Clear);
             cx.keys.set_string(b"foo", b"bar", NewExpiry::Clear);
             cx.keys.set_string(b"e", b"x", NewExpiry::At(4_000_000_000_000));

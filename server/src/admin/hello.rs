@@ -2,9 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use sluice_engine::command::{CmdError, CmdResult};
-use sluice_engine::num::parse_i64;
-use sluice_engine::resp::Reply;
+use sluice_engine::internals::{CmdError, CmdResult, num::parse_i64, resp::Reply};
 
 use super::{client::valid_name, shown};
 use crate::client::conn::Conn;

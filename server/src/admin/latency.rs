@@ -1,8 +1,6 @@
 //! SLOWLOG and LATENCY.
 
-use sluice_engine::command::CmdError;
-use sluice_engine::num::parse_i64;
-use sluice_engine::resp::Reply;
+use sluice_engine::internals::{CmdError, num::parse_i64, resp::Reply};
 
 use super::{help, lower, shown};
 use crate::client::conn::Conn;

@@ -1,10 +1,6 @@
 //! MEMORY: what keys and the server take.
 
-use sluice_engine::command::CmdError;
-use sluice_engine::entry::{EntryRef, Payload};
-use sluice_engine::num::parse_i64;
-use sluice_engine::resp::Reply;
-use sluice_engine::value::Value;
+use sluice_engine::internals::{CmdError, EntryRef, Payload, Value, num::parse_i64, resp::Reply};
 
 use super::info::Memory;
 use super::{help, lower};

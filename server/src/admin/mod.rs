@@ -20,8 +20,7 @@ mod rows;
 pub(crate) mod shutdown;
 mod sources;
 
-use sluice_engine::command::Command;
-use sluice_engine::resp::Reply;
+use sluice_engine::internals::{Command, resp::Reply};
 
 use crate::commands::{Call, Flow, Handled};
 

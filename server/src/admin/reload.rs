@@ -1,6 +1,6 @@
 //! DEBUG RELOAD: save the data to a file and load it again, which proves that a save loses nothing.
 
-use sluice_engine::command::{CmdError, CmdResult};
+use sluice_engine::internals::{CmdError, CmdResult};
 use sluice_persistence::{LoadOptions, SaveOptions, load, save};
 
 use super::lower;
@@ -39,7 +39,7 @@ pub(super) fn run(server: &Server, options: &[&[u8]]) -> CmdResult {
     let beside = (!keeps).then(|| server.engine.beside());
     let mut loader = beside.as_ref().unwrap_or(&server.engine).loader();
     // What expired meanwhile comes along with the rest and is then deleted as always, so that the log says so.
-    let now = (keeps && !server.is_replica()).then(sluice_engine::now_ms);
+    let now = (keeps && !server.is_replica()).then(sluice_engine::internals::now_ms);
     let how =
         LoadOptions { checksum: config.rdbchecksum, drop_expired_before: now, ..LoadOptions::default() };
     match load(&mut loader, &*server.storage, &path, &how) {

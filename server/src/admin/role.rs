@@ -1,6 +1,6 @@
 //! ROLE: this server's place in the replication tree.
 
-use sluice_engine::resp::Reply;
+use sluice_engine::internals::resp::Reply;
 
 use super::info::{PrimaryLink, ReplicaLine};
 use crate::commands::{Call, Flow, Handled};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
-use sluice_engine::command::{Command, Flags, KeySpec, Run};
+use sluice_engine::internals::{Command, Flags, KeySpec, Run};
 
 use crate::commands::OwnCommand;
 

@@ -1,6 +1,6 @@
 //! The arguments of SHUTDOWN.
 
-use sluice_engine::command::CmdError;
+use sluice_engine::internals::CmdError;
 
 use crate::config::OnSignal;
 

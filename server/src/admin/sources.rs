@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use sluice_engine::keyspace::ShardStats;
+use sluice_engine::internals::ShardStats;
 use sluice_transport::primary::schedule::Format;
 
 use super::info::{

@@ -13,7 +13,7 @@
 use super::group::{Gathering, Membership};
 use super::{Aof, QUEUE_LIMIT, progressed};
 use crate::state::Server;
-use sluice_engine::log::Log;
+use sluice_engine::Log;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 

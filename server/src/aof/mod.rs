@@ -36,7 +36,7 @@ pub(crate) use start::{begin_service, load_at_start, reload};
 use crate::config::{Config, Fsync};
 use crate::state::{Server, gate};
 use parking_lot::Mutex;
-use sluice_engine::log::Log;
+use sluice_engine::Log;
 use sluice_persistence::aof::{AofPlace, Manifest};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};

@@ -9,9 +9,7 @@ use crate::commands::{Call, Flow, Handled};
 use crate::repl::commands::GETACK;
 use crate::repl::{is_replica, primary};
 use crate::state::{Server, gate};
-use sluice_engine::command::CmdError;
-use sluice_engine::num::parse_i64;
-use sluice_engine::resp::Reply;
+use sluice_engine::internals::{CmdError, num::parse_i64, resp::Reply};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

@@ -4,8 +4,7 @@
 
 use crate::client::conn::Conn;
 use crate::state::{Server, gate};
-use sluice_engine::command::{CmdError, Command, Flags};
-use sluice_engine::session::FlagsOfMany;
+use sluice_engine::internals::{CmdError, Command, Flags, FlagsOfMany};
 use std::borrow::Cow;
 
 impl Conn {

@@ -14,7 +14,7 @@ use crate::commands::Flow;
 use crate::state::Server;
 use bytes::{Buf, BytesMut};
 use sluice_engine::Session;
-use sluice_engine::resp::{ParseState, Parsed, Reply, resume};
+use sluice_engine::internals::resp::{ParseState, Parsed, Reply, resume};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -200,7 +200,7 @@ impl Conn {
 
     /// Returns the bytes that were taken as well. [`Flow::Next`]: everything complete was run.
     fn run_commands(&mut self, input: &[u8], out: &mut Vec<u8>) -> (usize, Flow) {
-        self.session.now_ms = sluice_engine::now_ms();
+        self.session.now_ms = sluice_engine::internals::now_ms();
         self.need = 0;
         let max_bulk = self.server.engine.limits().max_string.load(Ordering::Relaxed);
         let (mut at, mut count) = (0, 0);

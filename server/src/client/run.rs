@@ -4,10 +4,10 @@ use crate::client::conn::Conn;
 use crate::client::waiting::{KeyWait, Wait};
 use crate::commands::{self, Flow};
 use crate::state::gate;
-use sluice_engine::command::{CmdError, CmdResult, Command, Flags, Run, TxOp};
-use sluice_engine::keyspace::Ctx;
-use sluice_engine::resp::Reply;
-use sluice_engine::{Caller, InBlock, Outcome, Request, Row, Session};
+use sluice_engine::Session;
+use sluice_engine::internals::{
+    Caller, CmdError, CmdResult, Command, Ctx, Flags, InBlock, Outcome, Request, Row, Run, TxOp, resp::Reply,
+};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -37,7 +37,7 @@ impl Conn {
             server.engine.command_stats(row.id).rejected.fetch_add(1, Ordering::Relaxed);
             if is_exec(row.command) {
                 server.engine.discard(&mut self.session);
-                self.error(out, &sluice_engine::abort_because(&text).0);
+                self.error(out, &sluice_engine::internals::abort_because(&text).0);
             } else {
                 self.session.break_multi();
                 self.error(out, &text);

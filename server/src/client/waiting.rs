@@ -6,9 +6,7 @@
 use crate::client::acks::Acks;
 use crate::client::conn::Conn;
 use crate::client::registry::{Client, kind};
-use sluice_engine::Blocked;
-use sluice_engine::blocking::Watch;
-use sluice_engine::resp::Reply;
+use sluice_engine::internals::{Blocked, Watch, resp::Reply};
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

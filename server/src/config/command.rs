@@ -1,7 +1,7 @@
 //! CONFIG GET, SET, RESETSTAT, REWRITE and HELP, as functions from arguments to a reply: the session encodes
 //! the reply, so that all of this is tested without one.
 
-use sluice_engine::glob::glob_match;
+use sluice_engine::internals::glob_match;
 
 use super::directives::{DIRECTIVES, Directive, flags, lookup};
 use super::values::Origin;

@@ -133,16 +133,16 @@ const INT: i128 = i32::MAX as i128;
 const LONG: i128 = i64::MAX as i128;
 const LONG_BYTES: u64 = i64::MAX as u64;
 /// The longest string the engine holds.
-const STRING_BYTES: u64 = sluice_engine::entry::MAX_STRING_LEN as u64;
+const STRING_BYTES: u64 = sluice_engine::internals::MAX_STRING_LEN as u64;
 
 /// Connections kept free for the server's own files when `maxclients` meets the descriptor limit.
 pub(crate) const RESERVED_DESCRIPTORS: u64 = 32;
 /// Most threads `io-threads` accepts.
 pub(crate) const MAX_IO_THREADS: i128 = 128;
 /// Most shards a keyspace can be split into.
-pub(crate) const MAX_SHARDS: i128 = sluice_engine::engine::MAX_SHARDS as i128;
+pub(crate) const MAX_SHARDS: i128 = sluice_engine::internals::MAX_SHARDS as i128;
 /// Most databases: each costs a table in every shard.
-pub(crate) const MAX_DATABASES: i128 = sluice_engine::engine::MAX_DATABASES as i128;
+pub(crate) const MAX_DATABASES: i128 = sluice_engine::internals::MAX_DATABASES as i128;
 
 macro_rules! directives {
     ($($field:ident: $ty:ty = $default:expr, $names:literal, $spec:expr, $flags:expr, $support:expr;)*) => {

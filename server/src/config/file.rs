@@ -7,7 +7,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use sluice_engine::glob::glob_match;
+use sluice_engine::internals::glob_match;
 
 use super::directives::{Config, DIRECTIVES, flags, lookup};
 use super::newer::{self, Newer};

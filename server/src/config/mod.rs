@@ -25,8 +25,8 @@ pub(crate) use command::{ConfigReply, config_command};
 pub(crate) use compound::{ClientClass, OnSignal};
 pub(crate) use directives::{Config, RESERVED_DESCRIPTORS};
 pub(crate) use file::{LoadError, Loaded, Loader};
-use sluice_engine::words;
-pub(crate) use sluice_engine::words::{quote, split as split_words};
+use sluice_engine::internals::words;
+pub(crate) use sluice_engine::internals::words::{quote, split as split_words};
 pub(crate) use values::{
     DisklessLoad, Fsync, Guarded, LogLevel, PropagationError, ReplCompression, ReplTransport, Supervised,
     os_reason,

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sluice_engine::num::parse_i64;
+use sluice_engine::internals::num::parse_i64;
 
 use super::words::quote;
 

@@ -12,11 +12,10 @@ use super::attempt::{Attempt, Ended};
 use super::dialect::{self, Words};
 use crate::config::PropagationError;
 use crate::state::gate;
-use sluice_engine::command::{Flags, Run, TxOp};
-use sluice_engine::entry::MAX_STRING_LEN;
-use sluice_engine::log::encode_command;
-use sluice_engine::resp::{Parsed, resume};
-use sluice_engine::{Outcome, Request, Row};
+use sluice_engine::internals::{
+    Flags, MAX_STRING_LEN, Outcome, Request, Row, Run, TxOp, encode_command,
+    resp::{Parsed, resume},
+};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -95,7 +94,7 @@ impl Attempt<'_> {
         let inbox = std::mem::take(&mut self.inbox);
         let mut at = 0;
         let (mut reply, mut rewritten) = (Vec::new(), Vec::new());
-        self.session.now_ms = sluice_engine::now_ms();
+        self.session.now_ms = sluice_engine::internals::now_ms();
         self.relays = relay;
         let broken = |why: &str| Err(Ended::Content(format!("The primary's stream is broken: {why}")));
         let result = loop {

@@ -13,9 +13,11 @@ use crate::client::stream::Stream;
 use crate::config::ClientClass;
 use crate::state::Server;
 use bytes::{Buf, Bytes, BytesMut};
-use sluice_engine::command::Flags;
-use sluice_engine::log::LogReader;
-use sluice_engine::resp::{Parsed, parse};
+use sluice_engine::LogReader;
+use sluice_engine::internals::{
+    Flags,
+    resp::{Parsed, parse},
+};
 use sluice_transport::primary::schedule::Requested;
 use sluice_transport::primary::{PeerState, ReplconfReply, ReplicaPeer};
 use std::io::ErrorKind;

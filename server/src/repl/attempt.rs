@@ -11,7 +11,7 @@ use super::role::{Turn, link_gate};
 use crate::client::registry::Client;
 use crate::config::os_reason;
 use crate::state::Server;
-use sluice_engine::resp::ParseState;
+use sluice_engine::internals::resp::ParseState;
 use sluice_engine::{Engine, Session};
 use sluice_transport::replica::{Action, Level, LinkConfig, PayloadKind, ReplicaLink};
 use sluice_transport::replid::ReplId;

@@ -3,8 +3,7 @@
 use super::primary::{self, Attach};
 use crate::client::conn::Conn;
 use crate::commands::{Call, Flow, Handled};
-use sluice_engine::command::CmdError;
-use sluice_engine::resp::Reply;
+use sluice_engine::internals::{CmdError, resp::Reply};
 use sluice_transport::primary::{ReplconfReply, ReplicaPeer};
 
 /// Asks every replica for an acknowledgement.
@@ -29,7 +28,7 @@ pub(crate) fn replicaof(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply
         out.ok();
         return Ok(Flow::Next);
     }
-    let port = sluice_engine::num::parse_i64(args[2]).and_then(|p| u16::try_from(p).ok());
+    let port = sluice_engine::internals::num::parse_i64(args[2]).and_then(|p| u16::try_from(p).ok());
     let Some(port) = port else {
         return Err(CmdError::text("ERR Invalid master port"));
     };
@@ -84,7 +83,8 @@ fn take_over(conn: &Conn, replid: &[u8], offset: &[u8], forced: bool) -> Result<
         return Err("ERR PSYNC FAILOVER replid must match my replid.");
     }
     // A primary that asks without FORCE has our acknowledgement of all it wrote, and we acknowledge what is applied.
-    let wanted = sluice_engine::num::parse_i64(offset).map_or(0, |next| next.saturating_sub(1).max(0) as u64);
+    let wanted = sluice_engine::internals::num::parse_i64(offset)
+        .map_or(0, |next| next.saturating_sub(1).max(0) as u64);
     let have = server.engine.log().end();
     if have < wanted && !forced {
         crate::log!(

@@ -42,7 +42,7 @@ fn hsetex<'a>(args: &[&'a [u8]]) -> Option<Vec<Words<'a>>> {
     let options = args.get(2..)?;
     let at = options.iter().position(|w| !is_one_of(w, &["FNX", "FXX", "KEEPTTL"]))?;
     let [word, count, pairs @ ..] = &options[at..] else { return None };
-    let counted = sluice_engine::num::parse_i64(count).and_then(|n| usize::try_from(n).ok());
+    let counted = sluice_engine::internals::num::parse_i64(count).and_then(|n| usize::try_from(n).ok());
     let whole = word.eq_ignore_ascii_case(b"fields")
         && !pairs.is_empty()
         && counted.and_then(|n| n.checked_mul(2)) == Some(pairs.len());
@@ -51,7 +51,7 @@ fn hsetex<'a>(args: &[&'a [u8]]) -> Option<Vec<Words<'a>>> {
 
 /// `MSETEX n key value … [NX | XX] [KEEPTTL | PXAT …]`
 fn msetex<'a>(args: &[&'a [u8]]) -> Option<Vec<Words<'a>>> {
-    let n = usize::try_from(sluice_engine::num::parse_i64(args.get(1)?)?).ok()?;
+    let n = usize::try_from(sluice_engine::internals::num::parse_i64(args.get(1)?)?).ok()?;
     let rest = args.get(2..)?;
     let pairs = rest.get(..n.checked_mul(2)?)?;
     let options = rest[pairs.len()..].iter().copied().filter(|w| !is_one_of(w, &["NX", "XX"]));

@@ -17,8 +17,7 @@ use super::{is_replica, promote};
 use crate::client::pause::{self, Mode, Reason};
 use crate::commands::{Call, Flow, Handled};
 use crate::state::Server;
-use sluice_engine::num::parse_i64;
-use sluice_engine::resp::Reply;
+use sluice_engine::internals::{num::parse_i64, resp::Reply};
 use sluice_transport::primary::PeerState;
 use std::sync::Arc;
 

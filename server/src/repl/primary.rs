@@ -9,7 +9,7 @@ use crate::client::registry::Client;
 use crate::client::stream::Stream;
 use crate::config::{Config, ReplTransport};
 use crate::state::{Server, gate};
-use sluice_engine::log::LogReader;
+use sluice_engine::LogReader;
 use sluice_transport::fullsync::SyncControl;
 use sluice_transport::fullsync::cut::CutFigures;
 use sluice_transport::primary::psync::PsyncDecision;

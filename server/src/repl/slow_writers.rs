@@ -16,7 +16,7 @@
 use super::primary::Replica;
 use crate::config::{ClientClass, Config};
 use crate::state::Counter;
-use sluice_engine::log::Log;
+use sluice_engine::Log;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

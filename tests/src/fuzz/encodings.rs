@@ -1,6 +1,6 @@
 //! Packed encodings: accepted ones must hold together under every operation.
 
-use sluice_engine::encoding::{Intset, Listpack};
+use sluice_engine::internals::{Intset, Listpack};
 use sluice_persistence::rdb::lzf::{self, Compressor};
 use sluice_persistence::rdb::ziplist::Ziplist;
 use sluice_persistence::rdb::zipmap::Zipmap;

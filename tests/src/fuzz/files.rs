@@ -4,9 +4,8 @@ use super::streams::large_number;
 use sluice_persistence::aof::reader::{Item, Reader};
 use sluice_persistence::aof::{AofLoad, AofOptions, AofPlace, Manifest, load as load_log};
 
-use sluice_engine::Engine;
-use sluice_engine::entry::Entry;
-use sluice_engine::value::ValueView;
+use sluice_engine::internals::Entry;
+use sluice_engine::{Engine, ValueView};
 use sluice_persistence::rdb::{dump as encode, restore};
 use sluice_persistence::storage::{Memory, Storage};
 use sluice_persistence::{Error, LoadOptions, SaveOptions, load, save};

@@ -10,9 +10,11 @@
 use super::files::engine;
 use super::streams::large_number;
 use crate::client::request;
-use sluice_engine::log::LogReader;
-use sluice_engine::resp::{ParseState, Parsed, parse, resume};
-use sluice_engine::{Engine, Outcome, Request, Session};
+use sluice_engine::internals::{
+    Outcome, Request,
+    resp::{ParseState, Parsed, parse, resume},
+};
+use sluice_engine::{Engine, LogReader, Session};
 use sluice_persistence::aof::reader::{Item, Reader};
 use sluice_persistence::aof::{
     AofOptions, AofPlace, Manifest, RewriteOptions, load as load_log, rewrite_as_commands,

@@ -6,7 +6,7 @@ use super::streams::ID;
 use crate::client::request;
 use crate::data::{Args, every_encoding, writes};
 use sluice_engine::Engine;
-use sluice_engine::encoding::{Intset, Listpack};
+use sluice_engine::internals::{Intset, Listpack};
 use sluice_persistence::aof::Manifest;
 use sluice_persistence::rdb::checksum::Checksum;
 use sluice_persistence::rdb::lzf::Compressor;

@@ -1,8 +1,11 @@
 //! Streams: requests of clients, a log of commands, the framed link, a primary's bytes.
 
 use super::files::engine;
-use sluice_engine::resp::{Parsed, parse};
-use sluice_engine::{Engine, Outcome, Request, Session};
+use sluice_engine::internals::{
+    Outcome, Request,
+    resp::{Parsed, parse},
+};
+use sluice_engine::{Engine, Session};
 use sluice_transport::frame::{FrameReader, Piece};
 use sluice_transport::replica::{Action, LinkConfig, ReplicaLink};
 use sluice_transport::replid::ReplId;

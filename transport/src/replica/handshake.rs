@@ -6,7 +6,7 @@
 use super::{Action, Level, ReplicaLink, State};
 use crate::replid::ReplId;
 use crate::wire::{encode_command, parse_i64, printable};
-use sluice_engine::log::MAX_OFFSET;
+use sluice_engine::internals::MAX_OFFSET;
 
 /// Replies still expected, in this order.
 #[derive(Clone, Copy, Debug)]

@@ -4,8 +4,11 @@
 //! and a later partial resync see the same offsets. The engine does that for commands it runs; what it does not run is relayed here.
 //! A command that has come only in part waits, outside of the log: the offset we acknowledge counts whole commands.
 
-use sluice_engine::resp::{Parsed, parse};
-use sluice_engine::{Engine, Outcome, Request, Row, Session};
+use sluice_engine::internals::{
+    Outcome, Request, Row,
+    resp::{Parsed, parse},
+};
+use sluice_engine::{Engine, Session};
 use std::time::Duration;
 use thiserror::Error;
 

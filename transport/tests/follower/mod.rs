@@ -5,7 +5,8 @@ mod source;
 
 pub(crate) use apply::StreamApplier;
 
-use sluice_engine::{Engine, Row, Session};
+use sluice_engine::internals::Row;
+use sluice_engine::{Engine, Session};
 use sluice_persistence::rdb::{EngineVisitor, LoadReport, RdbDecoder, Step};
 use sluice_persistence::storage::{AtomicFile, Storage};
 use sluice_persistence::{LoadOptions, load};

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 /// Calls `found` with every member that all sets have, until it breaks. Walks the smallest set, which `sets` is
 /// sorted by for the occasion; none at all is empty.
-pub fn intersect<'a>(mut sets: Vec<&'a Set>, mut found: impl FnMut(LpValue<'a>) -> ControlFlow<()>) {
+pub(crate) fn intersect<'a>(mut sets: Vec<&'a Set>, mut found: impl FnMut(LpValue<'a>) -> ControlFlow<()>) {
     sets.sort_by_key(|s| (s.len(), std::ptr::from_ref(*s)));
     // A set that is named again has nothing to add.
     sets.dedup_by(|a, b| std::ptr::eq(*a, *b));
@@ -24,7 +24,7 @@ pub fn intersect<'a>(mut sets: Vec<&'a Set>, mut found: impl FnMut(LpValue<'a>) 
 }
 
 /// The members of any of the sets. `limit` is `set-max-intset-entries`.
-pub fn union(sets: &[Option<&Set>], limit: usize) -> Set {
+pub(crate) fn union(sets: &[Option<&Set>], limit: usize) -> Set {
     let mut all = Set::new();
     let mut seen = HashSet::new();
     let sets = sets.iter().flatten().filter(|s| seen.insert(std::ptr::from_ref(**s)));
@@ -35,7 +35,7 @@ pub fn union(sets: &[Option<&Set>], limit: usize) -> Set {
 }
 
 /// The members of the first set that none of the others has. `limit` is `set-max-intset-entries`.
-pub fn difference(sets: &[Option<&Set>], limit: usize) -> Set {
+pub(crate) fn difference(sets: &[Option<&Set>], limit: usize) -> Set {
     let mut rest = Set::new();
     let Some((Some(first), others)) = sets.split_first() else { return rest };
     if others.iter().flatten().any(|s| std::ptr::eq(*s, *first)) {

@@ -1,8 +1,10 @@
 //! COMMAND DOCS: what people, and the hints of redis-cli, read of a command.
 
 use super::Named;
-use sluice_engine::facts::{Argument, Facts};
-use sluice_engine::resp::Reply;
+use sluice_engine::internals::{
+    facts::{Argument, Facts},
+    resp::Reply,
+};
 
 pub(super) fn docs(c: &Named, out: &mut Reply<'_>) {
     let (row, facts) = (c.command, c.facts());

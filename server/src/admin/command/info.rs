@@ -1,9 +1,11 @@
 //! COMMAND INFO: one row as Redis prints it.
 
 use super::Named;
-use sluice_engine::command::Flags;
-use sluice_engine::facts::{Begin, Find, Keys};
-use sluice_engine::resp::Reply;
+use sluice_engine::internals::{
+    Flags,
+    facts::{Begin, Find, Keys},
+    resp::Reply,
+};
 
 /// The ACL categories of a command, those that follow from its flags included, in Redis' order.
 fn categories(flags: Flags, extra: &str) -> Vec<&'static str> {

@@ -3,11 +3,13 @@
 mod docs;
 mod info;
 
-use sluice_engine::command::{CmdError, CmdResult, Command, KeySpec};
-use sluice_engine::facts::{Facts, facts};
-use sluice_engine::glob::glob_match;
-use sluice_engine::resp::Reply;
-use sluice_engine::{Engine, Row};
+use sluice_engine::Engine;
+use sluice_engine::internals::{
+    CmdError, CmdResult, Command, KeySpec, Row,
+    facts::{Facts, facts},
+    glob_match,
+    resp::Reply,
+};
 
 use super::{help, lower};
 use crate::commands::{Call, Flow, Handled};

@@ -52,7 +52,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) slow_writers: (u32, u64),
     /// Keys and keys with expiry of each database.
     pub(crate) databases: Vec<(u64, u64)>,
-    pub(crate) shards: sluice_engine::keyspace::ShardStats,
+    pub(crate) shards: sluice_engine::internals::ShardStats,
 }
 
 /// A text of sections, written line by line.
