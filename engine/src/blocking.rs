@@ -367,7 +367,7 @@ impl Engine {
         let result = (waiter.serve)(cx, &args, key);
         if let Err(e) = result {
             cx.out.raw().clear();
-            cx.out.error(&e.0);
+            cx.out.error(&e.message());
         }
     }
 }

@@ -5,7 +5,8 @@
 
 use crate::keyspace::Ctx;
 use crate::session::Session;
-use std::borrow::Cow;
+
+pub use crate::error::Error as CmdError;
 
 bitflags::bitflags! {
     /// Command flags, as COMMAND INFO prints them.
@@ -162,53 +163,6 @@ impl KeySpec {
     }
 }
 
-/// A refusal. The text is the whole error line without the leading `-`, code included (`ERR syntax error`).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct CmdError(pub Cow<'static, str>);
-
-impl CmdError {
-    /// `WRONGTYPE ...`
-    pub const WRONG_TYPE: CmdError =
-        CmdError(Cow::Borrowed("WRONGTYPE Operation against a key holding the wrong kind of value"));
-    /// `ERR syntax error`
-    pub const SYNTAX: CmdError = CmdError(Cow::Borrowed("ERR syntax error"));
-    /// `ERR value is not an integer or out of range`
-    pub const NOT_INT: CmdError = CmdError(Cow::Borrowed("ERR value is not an integer or out of range"));
-    /// `ERR value is not a valid float`
-    pub const NOT_FLOAT: CmdError = CmdError(Cow::Borrowed("ERR value is not a valid float"));
-    /// `ERR no such key`
-    pub const NO_KEY: CmdError = CmdError(Cow::Borrowed("ERR no such key"));
-    /// `READONLY ...`: a client's write on a replica that takes none.
-    pub const READ_ONLY_REPLICA: CmdError =
-        CmdError(Cow::Borrowed("READONLY You can't write against a read only replica."));
-    /// `ERR index out of range`
-    pub const INDEX: CmdError = CmdError(Cow::Borrowed("ERR index out of range"));
-
-    /// `WRONGTYPE ...`, of a string that is no HyperLogLog.
-    pub const NO_HYPERLOGLOG: CmdError =
-        CmdError(Cow::Borrowed("WRONGTYPE Key is not a valid HyperLogLog string value."));
-    /// `INVALIDOBJ ...`, of a HyperLogLog whose registers are damaged.
-    pub const CORRUPT_HYPERLOGLOG: CmdError =
-        CmdError(Cow::Borrowed("INVALIDOBJ Corrupted HLL object detected"));
-
-    /// A fixed text.
-    pub const fn text(s: &'static str) -> CmdError {
-        CmdError(Cow::Borrowed(s))
-    }
-
-    /// `ERR wrong number of arguments for '...' command`
-    pub fn arity(name: &str) -> CmdError {
-        CmdError(format!("ERR wrong number of arguments for '{name}' command").into())
-    }
-}
-
-impl From<String> for CmdError {
-    fn from(s: String) -> CmdError {
-        CmdError(s.into())
-    }
-}
-
 /// What a command function returns; its reply went to `cx.out`.
 pub type CmdResult = Result<(), CmdError>;
 /// A command that works on keys.
@@ -317,11 +271,7 @@ impl Command {
         match self.subcommand(given) {
             Some(sub) if sub.arity_ok(args.len()) => Ok(()),
             Some(sub) => Err(CmdError::arity(&format!("{}|{}", self.name, sub.name))),
-            None => {
-                let given = String::from_utf8_lossy(&given[..given.len().min(SHOWN)]);
-                Err(format!("ERR unknown subcommand '{given}'. Try {} HELP.", self.name.to_uppercase())
-                    .into())
-            }
+            None => Err(CmdError::unknown_subcommand(self.name, given)),
         }
     }
 
@@ -331,6 +281,3 @@ impl Command {
         if self.arity >= 0 { n == self.arity as usize } else { n >= self.arity.unsigned_abs() as usize }
     }
 }
-
-/// Bytes of a client's word that an error repeats.
-const SHOWN: usize = 128;

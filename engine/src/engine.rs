@@ -584,7 +584,7 @@ impl Engine {
         if !rejected {
             stats.calls.fetch_add(1, Ordering::Relaxed);
         }
-        Reply::new(out, resp3).error(&e.0);
+        Reply::new(out, resp3).error(&e.message());
         Outcome::Refused
     }
 
@@ -637,7 +637,7 @@ impl Engine {
         {
             return match why {
                 Forbidden::ForNow => Outcome::Stalled,
-                Forbidden::ReadOnly => self.refuse(row.id, resp3, out, &CmdError::READ_ONLY_REPLICA, true),
+                Forbidden::ReadOnly => self.refuse(row.id, resp3, out, &CmdError::ReadOnlyReplica, true),
             };
         }
         let (now, may_block) = (s.now(), s.may_block && !from_primary);

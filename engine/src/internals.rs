@@ -22,7 +22,7 @@ pub use crate::load::{ElementBatch, Loader};
 pub use crate::log::{Epoch, LOG_CHUNK, MAX_OFFSET, encode_command};
 pub use crate::session::{FlagsOfMany, MAX_QUEUED};
 pub use crate::table::{SEGMENT_SLOTS, Table};
-pub use crate::transaction::{Caller, InBlock, abort_because};
+pub use crate::transaction::{Caller, InBlock};
 pub use crate::value::list::{NodeLimit, NodeView};
 pub use crate::value::{Collection, HUGE_ELEMENTS, Hash, List, Opaque, Set, TypeName, Value, ZSet};
 

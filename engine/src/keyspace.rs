@@ -217,10 +217,10 @@ impl Keys<'_> {
 /// Parses an integer argument.
 #[inline]
 pub(crate) fn int_arg(arg: &[u8]) -> Result<i64, CmdError> {
-    crate::num::parse_i64(arg).ok_or(CmdError::NOT_INT)
+    crate::num::parse_i64(arg).ok_or(CmdError::NotInteger)
 }
 
 /// Refuses with `ERR syntax error` unless `ok`.
 pub(crate) fn syntax(ok: bool) -> CmdResult {
-    if ok { Ok(()) } else { Err(CmdError::SYNTAX) }
+    if ok { Ok(()) } else { Err(CmdError::Syntax) }
 }

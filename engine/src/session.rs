@@ -171,7 +171,7 @@ impl Session {
                 self.db = n;
                 Ok(())
             }
-            _ => Err(CmdError::text("ERR DB index is out of range")),
+            _ => Err(CmdError::NoSuchDatabase),
         }
     }
 

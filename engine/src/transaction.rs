@@ -57,12 +57,6 @@ impl Caller for Session {
     }
 }
 
-/// What EXEC replies where the state of the server forbids something that was queued; `why` is the error that the
-/// command alone would get.
-pub fn abort_because(why: &str) -> CmdError {
-    CmdError(format!("EXECABORT Transaction discarded because of: {why}").into())
-}
-
 impl Engine {
     /// Queues a command that came inside MULTI.
     pub(crate) fn queue(&self, s: &mut Session, row: Row, args: &[&[u8]], out: &mut Vec<u8>) -> Outcome {
@@ -76,7 +70,7 @@ impl Engine {
         let t = s.transaction.as_mut().expect("the caller checked");
         if full {
             t.broken = true;
-            let e = CmdError(format!("ERR MULTI queue is full ({MAX_QUEUED} commands)").into());
+            let e = format!("ERR MULTI queue is full ({MAX_QUEUED} commands)").into();
             return self.refuse(row.id, s.resp3, out, &e, true);
         }
         t.flags.add(row.command.flags);
@@ -174,7 +168,7 @@ impl Engine {
             let t = s.transaction.take().expect("in MULTI");
             if t.broken {
                 self.unwatch(s);
-                let e = CmdError::text("EXECABORT Transaction discarded because of previous errors.");
+                let e = CmdError::AbortedByErrors;
                 self.refuse(row.id, s.resp3, out, &e, false)
             } else {
                 self.begin_block(caller, row, t, out, &mut raw)
@@ -208,7 +202,13 @@ impl Engine {
                 return Outcome::Stalled;
             }
             self.unwatch(s);
-            return self.refuse(row.id, s.resp3, out, &abort_because(&CmdError::READ_ONLY_REPLICA.0), true);
+            return self.refuse(
+                row.id,
+                s.resp3,
+                out,
+                &CmdError::Aborted(CmdError::ReadOnlyReplica.into()),
+                true,
+            );
         }
         let bytes = raw.take().map(|raw| {
             let mut block = std::mem::take(&mut s.block);
@@ -320,7 +320,7 @@ impl Engine {
         if let Err(e) = result {
             stats.failed.fetch_add(1, Ordering::Relaxed);
             cx.out.raw().truncate(start);
-            cx.out.error(&e.0);
+            cx.out.error(&e.message());
             let s = caller.session();
             if s.exec_errors.len() < MAX_EXEC_ERRORS {
                 s.exec_errors.push(e);

@@ -62,8 +62,77 @@ fn refusals_change_nothing() {
     assert_eq!(db.incr_by("number", 1), Err(Error::Overflow));
     assert_eq!(db.rename("none", "other"), Err(Error::NoSuchKey));
     assert_eq!(db.lset("none", 0, "x"), Err(Error::NoSuchKey));
-    assert_eq!(db.select(99).unwrap_err(), Error::NoSuchDatabase(99));
+    assert_eq!(db.select(99).unwrap_err(), Error::NoSuchDatabase);
     assert_eq!(engine.log().end(), end);
+}
+
+#[test]
+fn a_command_and_the_typed_call_are_refused_with_the_same_error() {
+    let engine = Engine::default();
+    let db = engine.db(0);
+    db.set("text", "abc").unwrap();
+    db.set("most", i64::MAX.to_string()).unwrap();
+    db.hset("hash", "text", "abc").unwrap();
+    db.hset("hash", "most", i64::MAX.to_string()).unwrap();
+    db.zadd("zset", &[(f64::INFINITY, "m")]).unwrap();
+    db.rpush("list", &["a"]).unwrap();
+    db.set("hll", "HYLL").unwrap();
+    let refused = |line: &str| engine.execute(&line.split(' ').collect::<Vec<_>>()).unwrap_err();
+    let pairs = [
+        ("GET list", db.get("list").map(|_| ())),
+        ("INCRBY text 1", db.incr_by("text", 1).map(|_| ())),
+        ("INCRBY most 1", db.incr_by("most", 1).map(|_| ())),
+        ("HINCRBY hash text 1", db.hincr_by("hash", "text", 1).map(|_| ())),
+        ("HINCRBY hash most 1", db.hincr_by("hash", "most", 1).map(|_| ())),
+        ("ZADD zset nan m", db.zadd("zset", &[(f64::NAN, "m")]).map(|_| ())),
+        ("ZINCRBY zset nan m", db.zincr_by("zset", f64::NAN, "m").map(|_| ())),
+        ("ZINCRBY zset -inf m", db.zincr_by("zset", f64::NEG_INFINITY, "m").map(|_| ())),
+        ("RENAME none other", db.rename("none", "other")),
+        ("LSET none 0 x", db.lset("none", 0, "x")),
+        ("LSET list 1 x", db.lset("list", 1, "x")),
+        ("PFCOUNT text", db.pfcount(&["text"]).map(|_| ())),
+        ("PFCOUNT list", db.pfcount(&["list"]).map(|_| ())),
+        ("SELECT 99", db.select(99).map(|_| ())),
+    ];
+    for (line, typed) in pairs {
+        let error = refused(line);
+        assert_eq!(typed, Err(error.clone()), "{line}");
+        assert!(!matches!(error, Error::Text(_)), "{line}: {error} has no name");
+    }
+    engine.limits().max_string.store(4, Ordering::Relaxed);
+    assert_eq!(db.append("text", "de"), Err(refused("APPEND text de")));
+    assert_eq!(db.append("text", "de"), Err(Error::TooLong));
+    assert_eq!(refused("GET"), Error::arity("get"));
+    assert_eq!(
+        refused("NOPE a b").to_string(),
+        "ERR unknown command 'NOPE', with args beginning with: 'a' 'b' "
+    );
+    engine.set_replica(true);
+    engine.set_read_only_replica(true);
+    assert_eq!(refused("SET k v"), Error::ReadOnlyReplica);
+}
+
+#[test]
+fn what_a_block_was_refused_for_is_an_error_and_no_reply() {
+    let engine = Engine::default();
+    let mut session = engine.session();
+    let mut run = |line: &str| engine.execute_in(&mut session, &line.split(' ').collect::<Vec<_>>());
+    for line in ["MULTI", "SET k text", "INCR k", "INCR n"] {
+        run(line).unwrap();
+    }
+    let replies = run("EXEC").unwrap();
+    let replies = replies.as_array().unwrap();
+    assert_eq!(replies[1..], [ReplyValue::Error(Error::NotInteger), ReplyValue::Int(1)]);
+
+    run("MULTI").unwrap();
+    assert!(matches!(run("NOPE"), Err(Error::UnknownCommand(_))));
+    assert_eq!(run("EXEC"), Err(Error::AbortedByErrors));
+
+    run("MULTI").unwrap();
+    run("SET k v").unwrap();
+    engine.set_replica(true);
+    engine.set_read_only_replica(true);
+    assert_eq!(run("EXEC"), Err(Error::Aborted(Box::new(Error::ReadOnlyReplica))));
 }
 
 #[test]
@@ -102,7 +171,7 @@ fn commands_and_typed_calls_see_the_same_keys() {
     let pair = (ReplyValue::Bytes(b"f".to_vec()), ReplyValue::Bytes(b"v".to_vec()));
     assert_eq!(engine.execute_in(&mut session, &["HGETALL", "h"]), Ok(ReplyValue::Map(vec![pair])));
     assert_eq!(engine.execute_in(&mut session, &["GET", "none"]), Ok(ReplyValue::Null));
-    assert!(matches!(engine.execute(&[] as &[&str]), Err(Error::Command(_))));
+    assert!(matches!(engine.execute(&[] as &[&str]), Err(Error::UnknownCommand(_))));
 }
 
 #[test]

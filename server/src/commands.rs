@@ -243,7 +243,7 @@ pub(crate) fn run(
     }
     handled.unwrap_or_else(|error| {
         out.raw().truncate(start);
-        out.error(&error.0);
+        out.error(&error.message());
         Flow::Next
     })
 }
@@ -278,7 +278,7 @@ fn bgsave(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handl
     let schedule = match args.len() {
         1 => false,
         2 if args[1].eq_ignore_ascii_case(b"schedule") => true,
-        _ => return Err(CmdError::SYNTAX),
+        _ => return Err(CmdError::Syntax),
     };
     // A cut of a full sync is no obstacle: the save waits for its end.
     if crate::persist::bgsave(&server) {

@@ -85,19 +85,19 @@ fn options(a: &[&[u8]]) -> Result<Options, CmdError> {
         } else if is("absttl") {
             found.absolute = true;
         } else if is("idletime") && found.freq.is_none() && !words.as_slice().is_empty() {
-            let idle = words.next().and_then(|w| parse_i64(w)).ok_or(CmdError::NOT_INT)?;
+            let idle = words.next().and_then(|w| parse_i64(w)).ok_or(CmdError::NotInteger)?;
             if idle < 0 {
                 return Err(CmdError::text("ERR Invalid IDLETIME value, must be >= 0"));
             }
             found.idle = Some(idle);
         } else if is("freq") && found.idle.is_none() && !words.as_slice().is_empty() {
-            let freq = words.next().and_then(|w| parse_i64(w)).ok_or(CmdError::NOT_INT)?;
+            let freq = words.next().and_then(|w| parse_i64(w)).ok_or(CmdError::NotInteger)?;
             if !(0..=255).contains(&freq) {
                 return Err(CmdError::text("ERR Invalid FREQ value, must be >= 0 and <= 255"));
             }
             found.freq = Some(freq);
         } else {
-            return Err(CmdError::SYNTAX);
+            return Err(CmdError::Syntax);
         }
     }
     Ok(found)
@@ -110,9 +110,9 @@ fn restore(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let options = options(&a[4..])?;
     let (key, payload) = (a[1], a[3]);
     if !options.replace && cx.keys.live(key) {
-        return Err(CmdError::text("BUSYKEY Target key name already exists."));
+        return Err(CmdError::KeyExists);
     }
-    let ttl = parse_i64(a[2]).ok_or(CmdError::NOT_INT)?;
+    let ttl = parse_i64(a[2]).ok_or(CmdError::NotInteger)?;
     if ttl < 0 {
         return Err(CmdError::text("ERR Invalid TTL value, must be >= 0"));
     }

@@ -188,7 +188,7 @@ fn parse(conn: &Conn, a: &[&[u8]]) -> Result<Job, CmdError> {
     while at < a.len() {
         let is = |name: &str| a[at].eq_ignore_ascii_case(name.as_bytes());
         let words = |n: usize| {
-            let given = a.get(at + 1..at + 1 + n).ok_or(CmdError::SYNTAX)?;
+            let given = a.get(at + 1..at + 1 + n).ok_or(CmdError::Syntax)?;
             Ok::<_, CmdError>(given.iter().map(|w| w.to_vec()).collect::<Vec<_>>())
         };
         if is("copy") {
@@ -210,12 +210,12 @@ fn parse(conn: &Conn, a: &[&[u8]]) -> Result<Job, CmdError> {
             names = &a[at + 1..];
             break;
         } else {
-            return Err(CmdError::SYNTAX);
+            return Err(CmdError::Syntax);
         }
         at += 1;
     }
-    let timeout = parse_i64(a[5]).ok_or(CmdError::NOT_INT)?;
-    let to_db = parse_i64(a[4]).ok_or(CmdError::NOT_INT)?;
+    let timeout = parse_i64(a[5]).ok_or(CmdError::NotInteger)?;
+    let to_db = parse_i64(a[4]).ok_or(CmdError::NotInteger)?;
     // As `atoi`: what is no port cannot be connected to.
     let port = parse_i64(a[2]).and_then(|p| u16::try_from(p).ok()).unwrap_or(0);
     let mut keys: Vec<Vec<u8>> = Vec::new();
@@ -344,8 +344,8 @@ fn delete(server: &Server, travelling: &mut Travelling) -> Result<bool, String> 
     call(server, session, &[b"DEL", key]);
     let gates = server.gate.load(Ordering::Acquire);
     let flags = server.engine.lookup_original(b"EXEC").map(|row| session.flags_of(row.command));
-    if let Some(text) = flags.and_then(|flags| admission::refusal(server, flags, gates)) {
-        return Err(text.into_owned());
+    if let Some(why) = flags.and_then(|flags| admission::refusal(server, flags, gates)) {
+        return Err(why.to_string());
     }
     // A pause, and a role that changes from here on, the engine heeds.
     let reply = call(server, session, &[b"EXEC"]);

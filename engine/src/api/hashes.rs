@@ -97,7 +97,7 @@ impl Db<'_> {
         self.run(&[key], Access::Write, |cx| {
             let old = match cx.keys.read_to_change::<Hash>(key)?.and_then(|h| h.get(field)) {
                 None => 0,
-                Some(value) => LpValue::to_i64(&value).ok_or(Error::NotInteger)?,
+                Some(value) => LpValue::to_i64(&value).ok_or(Error::FieldNotInteger)?,
             };
             let sum = old.checked_add(by).ok_or(Error::Overflow)?;
             let mut digits = itoa::Buffer::new();

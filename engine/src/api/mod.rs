@@ -22,66 +22,10 @@ pub use keys::Ttl;
 pub use reply::ReplyValue;
 pub use strings::{Expiry, Only, SetOptions};
 
-use crate::command::CmdError;
 use crate::engine::Engine;
+use crate::error::{Error, Result};
 use access::{Access, Within};
 use smallvec::SmallVec;
-
-/// Why a call was refused; nothing has changed then.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The key holds a value of another type.
-    #[error("the key holds a value of another type")]
-    WrongType,
-    /// The value is no 64-bit integer.
-    #[error("the value is not an integer")]
-    NotInteger,
-    /// The result is beyond 64 bits.
-    #[error("the result would overflow 64 bits")]
-    Overflow,
-    /// A score is, or would become, not a number.
-    #[error("the score is not a number")]
-    NotANumber,
-    /// The string is no HyperLogLog, or a damaged one.
-    #[error("the string is no HyperLogLog, or a damaged one")]
-    NotHyperLogLog,
-    /// There is no such key.
-    #[error("there is no such key")]
-    NoSuchKey,
-    /// There is no such index.
-    #[error("the index is out of range")]
-    IndexOutOfRange,
-    /// There is no such database.
-    #[error("there is no database {0}")]
-    NoSuchDatabase(u32),
-    /// The string would become longer than `proto-max-bulk-len` allows.
-    #[error("the string would be longer than the limit of {0} bytes")]
-    TooLong(usize),
-    /// A command's error reply, code first, or a command that the engine alone cannot run.
-    #[error("{0}")]
-    Command(String),
-}
-
-impl From<CmdError> for Error {
-    fn from(e: CmdError) -> Error {
-        const KNOWN: [(CmdError, Error); 6] = [
-            (CmdError::WRONG_TYPE, Error::WrongType),
-            (CmdError::NOT_INT, Error::NotInteger),
-            (CmdError::NO_KEY, Error::NoSuchKey),
-            (CmdError::INDEX, Error::IndexOutOfRange),
-            (CmdError::NO_HYPERLOGLOG, Error::NotHyperLogLog),
-            (CmdError::CORRUPT_HYPERLOGLOG, Error::NotHyperLogLog),
-        ];
-        match KNOWN.into_iter().find(|(known, _)| *known == e) {
-            Some((_, error)) => error,
-            None => Error::Command(e.0.into_owned()),
-        }
-    }
-}
-
-/// The result of a typed call.
-pub type Result<T> = std::result::Result<T, Error>;
 
 /// One database of an engine, or of a transaction; cheap to make and to copy.
 ///
@@ -149,7 +93,7 @@ impl<'a> Db<'a> {
     /// Another database of the same engine, or transaction.
     pub fn select(&self, index: u32) -> Result<Db<'a>> {
         if index >= self.engine.databases() {
-            return Err(Error::NoSuchDatabase(index));
+            return Err(Error::NoSuchDatabase);
         }
         Ok(Db { index, ..*self })
     }

@@ -28,8 +28,8 @@ pub enum ReplyValue {
     Array(Vec<ReplyValue>),
     /// A map (RESP3; in RESP2 it is an array of keys and values in turn).
     Map(Vec<(ReplyValue, ReplyValue)>),
-    /// An error inside of an array, as EXEC replies it; elsewhere errors are [`Error::Command`].
-    Error(String),
+    /// An error inside of an array, as EXEC replies it of one of its commands; elsewhere an error is the `Err` of the call.
+    Error(Error),
 }
 
 impl ReplyValue {
@@ -71,7 +71,7 @@ impl ReplyValue {
         let number = || std::str::from_utf8(head).ok()?.parse::<i64>().ok();
         Some(match mark {
             b'+' => ReplyValue::Status(text()),
-            b'-' => ReplyValue::Error(text()),
+            b'-' => ReplyValue::Error(Error::of_line(&text())),
             b':' => ReplyValue::Int(number()?),
             b',' => ReplyValue::Double(crate::num::parse_f64(head)?),
             b'#' => ReplyValue::Bool(head == b"t"),
@@ -113,7 +113,7 @@ impl Engine {
     /// assert_eq!(engine.execute(&["SET", "visits", "41"])?.as_str(), Some("OK"));
     /// assert_eq!(engine.execute(&["INCR", "visits"])?, ReplyValue::Int(42));
     /// let refused = engine.execute(&["LPUSH", "visits", "x"]);
-    /// assert!(matches!(refused, Err(Error::Command(text)) if text.starts_with("WRONGTYPE")));
+    /// assert_eq!(refused, Err(Error::WrongType));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn execute(&self, args: &[impl AsRef<[u8]>]) -> Result<ReplyValue> {
@@ -138,11 +138,10 @@ impl Engine {
         let args: SmallVec<[&[u8]; 8]> = args.iter().map(AsRef::as_ref).collect();
         let Some(row) = args.first().and_then(|name| self.lookup(name)) else {
             session.break_multi();
-            let name = args.first().map(|n| String::from_utf8_lossy(n)).unwrap_or_default();
-            return Err(Error::Command(format!("ERR unknown command '{name}'")));
+            return Err(Error::unknown_command(&args));
         };
         let mut out = Vec::new();
-        let external = || Error::Command(format!("ERR '{}' is for the embedder to run", row.command.name));
+        let external = || Error::from(format!("ERR '{}' is for the embedder to run", row.command.name));
         loop {
             let request = Request { args: &args, raw: None };
             match self.call(session, row, request, &mut out) {
@@ -159,9 +158,9 @@ impl Engine {
             }
         }
         match ReplyValue::decode(&mut out.as_slice()) {
-            Some(ReplyValue::Error(text)) => Err(Error::Command(text)),
+            Some(ReplyValue::Error(e)) => Err(e),
             Some(value) => Ok(value),
-            None => Err(Error::Command("ERR the reply is not whole".into())),
+            None => Err(Error::text("ERR the reply is not whole")),
         }
     }
 }

@@ -26,7 +26,7 @@ fn score_text(score: f64) -> Vec<u8> {
 /// assert_eq!(db.zrank("scores", "cleo")?, Some(2));
 /// assert_eq!(db.zrem("scores", &["ann"])?, 1);
 /// assert_eq!(db.zscore("scores", "bob")?, Some(50.5));
-/// assert_eq!(db.zadd("scores", &[(f64::NAN, "dora")]), Err(Error::NotANumber));
+/// assert_eq!(db.zadd("scores", &[(f64::NAN, "dora")]), Err(Error::NotFloat));
 /// # Ok::<(), Error>(())
 /// ```
 impl Db<'_> {
@@ -38,7 +38,7 @@ impl Db<'_> {
     pub fn zadd(&self, key: impl AsRef<[u8]>, members: &[(f64, impl AsRef<[u8]>)]) -> Result<usize> {
         let key = key.as_ref();
         if members.iter().any(|(score, _)| score.is_nan()) {
-            return Err(Error::NotANumber);
+            return Err(Error::NotFloat);
         }
         if members.is_empty() {
             return Ok(0);
@@ -58,6 +58,9 @@ impl Db<'_> {
     /// Adds to a member's score (a missing member counts as 0) and returns the sum.
     pub fn zincr_by(&self, key: impl AsRef<[u8]>, by: f64, member: impl AsRef<[u8]>) -> Result<f64> {
         let (key, member) = (key.as_ref(), member.as_ref());
+        if by.is_nan() {
+            return Err(Error::NotFloat);
+        }
         self.run(&[key], Access::Write, |cx| {
             let old = cx.keys.read_to_change::<ZSet>(key)?.and_then(|z| z.score(member));
             let sum = old.unwrap_or(0.0) + by;

@@ -1,7 +1,6 @@
 //! Typed operations on strings.
 
 use super::{Access, Db, Error, Result};
-use crate::command::CmdError;
 use crate::entry::MAX_STRING_LEN;
 use crate::keyspace::{Event, Keys, NewExpiry, StrRef};
 use std::sync::atomic::Ordering;
@@ -55,7 +54,7 @@ impl Expiry {
 
 fn check_length(keys: &Keys<'_>, len: usize) -> Result<()> {
     let limit = keys.limits().max_string.load(Ordering::Relaxed).min(MAX_STRING_LEN);
-    if len > limit { Err(Error::TooLong(limit)) } else { Ok(()) }
+    if len > limit { Err(Error::TooLong) } else { Ok(()) }
 }
 
 fn text(s: StrRef<'_>) -> Vec<u8> {
@@ -200,11 +199,9 @@ impl Db<'_> {
 
     /// Adds to an integer (a missing key counts as 0) and returns the sum.
     pub fn incr_by(&self, key: impl AsRef<[u8]>, by: i64) -> Result<i64> {
-        const OVERFLOW: CmdError = CmdError::text("overflow");
         let key = key.as_ref();
         self.run(&[key], Access::Write, |cx| {
-            let sum = cx.keys.update_int(key, |old| old.checked_add(by).ok_or(OVERFLOW));
-            let sum = sum.map_err(|e| if e == OVERFLOW { Error::Overflow } else { e.into() })?;
+            let sum = cx.keys.update_int(key, |old| old.checked_add(by).ok_or(Error::Overflow))?;
             cx.changed(key, Event::IncrBy);
             cx.propagate(&[b"INCRBY", key, itoa::Buffer::new().format(by).as_bytes()]);
             Ok(sum)

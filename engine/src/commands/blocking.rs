@@ -85,7 +85,7 @@ fn brpoplpush(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 
 /// The keys of `TIMEOUT NUMKEYS KEY ...`, which `parse` has checked.
 fn counted(a: &[&[u8]]) -> Result<Range<usize>, CmdError> {
-    let n = crate::num::parse_i64(a[2]).and_then(|n| usize::try_from(n).ok()).ok_or(CmdError::SYNTAX)?;
+    let n = crate::num::parse_i64(a[2]).and_then(|n| usize::try_from(n).ok()).ok_or(CmdError::Syntax)?;
     Ok(3..3 + n)
 }
 

@@ -70,17 +70,17 @@ fn hdel(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 fn hincrby(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let by = int_arg(a[3])?;
     let old = match cx.keys.read_to_change::<Hash>(a[1])?.and_then(|h| h.get(a[2])) {
-        Some(old) => old.to_i64().ok_or(CmdError::text("ERR hash value is not an integer"))?,
+        Some(old) => old.to_i64().ok_or(CmdError::FieldNotInteger)?,
         None => 0,
     };
-    let new = old.checked_add(by).ok_or(CmdError::text("ERR increment or decrement would overflow"))?;
+    let new = old.checked_add(by).ok_or(CmdError::Overflow)?;
     set(cx, a[1], a[2], itoa::Buffer::new().format(new).as_bytes(), Event::HIncrBy)?;
     cx.out.int(new);
     Ok(())
 }
 
 fn hincrbyfloat(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    let by = LongDouble::parse(a[3]).ok_or(CmdError::NOT_FLOAT)?;
+    let by = LongDouble::parse(a[3]).ok_or(CmdError::NotFloat)?;
     if by.is_infinite() {
         return Err(CmdError::text("ERR value is NaN or Infinity"));
     }
@@ -88,8 +88,8 @@ fn hincrbyfloat(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         Some(old) => LongDouble::parse(old.as_bytes(&mut itoa::Buffer::new())),
         None => LongDouble::parse(b"0"),
     };
-    let old = old.ok_or(CmdError::text("ERR hash value is not a float"))?;
-    let sum = old.checked_add(by).ok_or(CmdError::text("ERR increment would produce NaN or Infinity"))?;
+    let old = old.ok_or(CmdError::FieldNotFloat)?;
+    let sum = old.checked_add(by).ok_or(CmdError::NotFinite)?;
     let mut text = Vec::with_capacity(32);
     sum.write(&mut text);
     set(cx, a[1], a[2], &text, Event::HIncrByFloat)?;
@@ -209,7 +209,7 @@ fn hrandfield(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let values = match a[3..] {
         [] => false,
         [word] if word.eq_ignore_ascii_case(b"WITHVALUES") => true,
-        _ => return Err(CmdError::SYNTAX),
+        _ => return Err(CmdError::Syntax),
     };
     if values && count.unsigned_abs() > i64::MAX as u64 / 2 {
         return Err(CmdError::text("ERR value is out of range"));

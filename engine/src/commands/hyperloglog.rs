@@ -13,8 +13,8 @@ use crate::value::hyperloglog::{CARDINALITY_AT, Draft, Encoding, HyperLogLog, Ma
 impl From<Malformed> for CmdError {
     fn from(e: Malformed) -> CmdError {
         match e {
-            Malformed::Foreign => CmdError::NO_HYPERLOGLOG,
-            Malformed::Corrupt => CmdError::CORRUPT_HYPERLOGLOG,
+            Malformed::Foreign => CmdError::NotHyperLogLog,
+            Malformed::Corrupt => CmdError::CorruptHyperLogLog,
         }
     }
 }
@@ -23,7 +23,7 @@ impl From<Malformed> for CmdError {
 fn parse(s: StrRef<'_>) -> Result<HyperLogLog<'_>, CmdError> {
     match s {
         StrRef::Bytes(bytes) => Ok(HyperLogLog::parse(bytes)?),
-        StrRef::Int(_) => Err(CmdError::NO_HYPERLOGLOG),
+        StrRef::Int(_) => Err(CmdError::NotHyperLogLog),
     }
 }
 
@@ -208,7 +208,7 @@ fn pfdebug(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 }
 
 fn pfselftest(_: &mut Session, _: &[&[u8]], out: &mut Reply<'_>) -> CmdResult {
-    crate::value::hyperloglog::self_test().map_err(|text| CmdError(format!("ERR {text}").into()))?;
+    crate::value::hyperloglog::self_test().map_err(|text| CmdError::from(format!("ERR {text}")))?;
     out.ok();
     Ok(())
 }

@@ -192,7 +192,7 @@ fn persist(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 fn rename_generic(cx: &mut Ctx<'_>, a: &[&[u8]], only_new: bool) -> Result<bool, CmdError> {
     let (from, to) = (a[1], a[2]);
     if !cx.keys.live(from) {
-        return Err(CmdError::NO_KEY);
+        return Err(CmdError::NoSuchKey);
     }
     if from == to {
         return Ok(!only_new);
@@ -202,7 +202,7 @@ fn rename_generic(cx: &mut Ctx<'_>, a: &[&[u8]], only_new: bool) -> Result<bool,
         return Ok(false);
     }
     let db = cx.keys.db;
-    let entry = cx.keys.take(from).ok_or(CmdError::NO_KEY)?;
+    let entry = cx.keys.take(from).ok_or(CmdError::NoSuchKey)?;
     cx.keys.place(db, to, entry, expire);
     cx.changed(from, Event::RenameFrom);
     cx.keys.touched(db, to, Event::RenameTo);
@@ -233,10 +233,7 @@ pub(crate) fn db_arg(arg: &[u8]) -> Result<i64, CmdError> {
 }
 
 fn check_db(cx: &Ctx<'_>, n: i64) -> Result<u32, CmdError> {
-    u32::try_from(n)
-        .ok()
-        .filter(|db| *db < cx.keys.databases())
-        .ok_or(CmdError::text("ERR DB index is out of range"))
+    u32::try_from(n).ok().filter(|db| *db < cx.keys.databases()).ok_or(CmdError::NoSuchDatabase)
 }
 
 const SAME_OBJECT: CmdError = CmdError::text("ERR source and destination objects are the same");
@@ -260,7 +257,7 @@ fn copy(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
             db = check_db(cx, db_arg(a[i + 1])?)?;
             i += 1;
         } else {
-            return Err(CmdError::SYNTAX);
+            return Err(CmdError::Syntax);
         }
         i += 1;
     }
@@ -275,7 +272,7 @@ fn copy(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         cx.out.int(0);
         return Ok(());
     }
-    let entry = cx.keys.copy(from).ok_or(CmdError::NO_KEY)?;
+    let entry = cx.keys.copy(from).ok_or(CmdError::NoSuchKey)?;
     cx.keys.place(db, to, entry, expire);
     cx.add_dirty(1);
     cx.keys.touched(db, to, Event::CopyTo);
@@ -294,7 +291,7 @@ fn move_key(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         return Ok(());
     }
     let expire = cx.keys.expiry(key).flatten();
-    let entry = cx.keys.take(key).ok_or(CmdError::NO_KEY)?;
+    let entry = cx.keys.take(key).ok_or(CmdError::NoSuchKey)?;
     cx.keys.place(db, key, entry, expire);
     cx.changed(key, Event::MoveFrom);
     cx.keys.touched(db, key, Event::MoveTo);

@@ -28,9 +28,9 @@ impl Options {
             } else if is("WITHMATCHLEN") {
                 o.with_match_len = true;
             } else if is("MINMATCHLEN") {
-                o.min_match_len = int_arg(words.next().ok_or(CmdError::SYNTAX)?)?.max(0);
+                o.min_match_len = int_arg(words.next().ok_or(CmdError::Syntax)?)?.max(0);
             } else {
-                return Err(CmdError::SYNTAX);
+                return Err(CmdError::Syntax);
             }
         }
         if o.idx && o.len {

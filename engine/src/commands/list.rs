@@ -24,7 +24,7 @@ impl End {
         } else if word.eq_ignore_ascii_case(b"right") {
             Ok(End::Right)
         } else {
-            Err(CmdError::SYNTAX)
+            Err(CmdError::Syntax)
         }
     }
 
@@ -219,8 +219,8 @@ fn lindex(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 }
 
 fn lset(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    let len = cx.keys.read_to_change::<List>(a[1])?.ok_or(CmdError::NO_KEY)?.len();
-    let at = index_of(int_arg(a[2])?, len).ok_or(CmdError::INDEX)?;
+    let len = cx.keys.read_to_change::<List>(a[1])?.ok_or(CmdError::NoSuchKey)?.len();
+    let at = index_of(int_arg(a[2])?, len).ok_or(CmdError::IndexOutOfRange)?;
     let limit = node_limit(&cx.keys);
     if let Some(list) = cx.keys.write::<List>(a[1])? {
         list.set(at, a[3], limit);
@@ -236,7 +236,7 @@ fn linsert(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     } else if a[2].eq_ignore_ascii_case(b"before") {
         0
     } else {
-        return Err(CmdError::SYNTAX);
+        return Err(CmdError::Syntax);
     };
     let Some(list) = cx.keys.read_to_change::<List>(a[1])? else {
         cx.out.int(0);
@@ -295,7 +295,7 @@ pub(super) fn move_element(cx: &mut Ctx<'_>, from: &[u8], to: &[u8], take: End, 
         return Ok(());
     }
     if cx.keys.type_of(to).is_some_and(|t| t != Type::List) {
-        return Err(CmdError::WRONG_TYPE);
+        return Err(CmdError::WrongType);
     }
     let limit = node_limit(&cx.keys);
     let Some(text) = cx.keys.write::<List>(from)?.and_then(|list| take.pop(list)) else {
@@ -323,7 +323,7 @@ fn lpos(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let (mut rank, mut count, mut max_len) = (1, None, 0);
     let mut at = 3;
     while at < a.len() {
-        let Some(arg) = a.get(at + 1) else { return Err(CmdError::SYNTAX) };
+        let Some(arg) = a.get(at + 1) else { return Err(CmdError::Syntax) };
         if a[at].eq_ignore_ascii_case(b"rank") {
             rank = int_arg(arg)?;
             if rank == 0 {
@@ -337,7 +337,7 @@ fn lpos(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         } else if a[at].eq_ignore_ascii_case(b"maxlen") {
             max_len = bounded(arg, 0, "ERR MAXLEN can't be negative")?;
         } else {
-            return Err(CmdError::SYNTAX);
+            return Err(CmdError::Syntax);
         }
         at += 2;
     }
@@ -384,13 +384,13 @@ impl MultiPop {
     pub(super) fn parse(a: &[&[u8]]) -> Result<MultiPop, CmdError> {
         let keys = bounded(a[1], 1, "ERR numkeys should be greater than 0")?;
         let end_at = usize::try_from(keys).ok().and_then(|n| n.checked_add(2)).filter(|at| *at < a.len());
-        let end_at = end_at.ok_or(CmdError::SYNTAX)?;
+        let end_at = end_at.ok_or(CmdError::Syntax)?;
         let end = End::parse(a[end_at])?;
         let mut count = None;
         let mut at = end_at + 1;
         while at < a.len() {
             if count.is_some() || !a[at].eq_ignore_ascii_case(b"count") || at + 1 >= a.len() {
-                return Err(CmdError::SYNTAX);
+                return Err(CmdError::Syntax);
             }
             count = Some(bounded(a[at + 1], 1, "ERR count should be greater than 0")?);
             at += 2;

@@ -24,7 +24,7 @@ impl<'a> ScanOptions<'a> {
     pub(super) fn parse(args: &[&'a [u8]], of_keys: bool) -> Result<ScanOptions<'a>, CmdError> {
         let mut options = ScanOptions { pattern: None, count: DEFAULT_COUNT, kind: None };
         for option in args.chunks(2) {
-            let &[name, value] = option else { return Err(CmdError::SYNTAX) };
+            let &[name, value] = option else { return Err(CmdError::Syntax) };
             if name.eq_ignore_ascii_case(b"COUNT") {
                 let count = int_arg(value)?;
                 syntax(count >= 1)?;
@@ -34,7 +34,7 @@ impl<'a> ScanOptions<'a> {
             } else if name.eq_ignore_ascii_case(b"TYPE") && of_keys {
                 options.kind = Some(value);
             } else {
-                return Err(CmdError::SYNTAX);
+                return Err(CmdError::Syntax);
             }
         }
         Ok(options)

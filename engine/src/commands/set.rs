@@ -35,7 +35,7 @@ fn srem(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 }
 
 fn smove(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    let &[_, from, to, member] = a else { return Err(CmdError::SYNTAX) };
+    let &[_, from, to, member] = a else { return Err(CmdError::Syntax) };
     let there = match cx.keys.read_to_change::<Set>(from)? {
         Some(set) => set.contains(member),
         None => {
@@ -60,14 +60,14 @@ fn smove(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 }
 
 fn spop(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
-    let &[_, key, ref rest @ ..] = a else { return Err(CmdError::SYNTAX) };
+    let &[_, key, ref rest @ ..] = a else { return Err(CmdError::Syntax) };
     match *rest {
         [] => spop_one(cx, key),
         [count] => {
             let count = parse_i64(count).and_then(|n| usize::try_from(n).ok());
             spop_many(cx, key, count.ok_or(CmdError::text("ERR value is out of range, must be positive"))?)
         }
-        _ => Err(CmdError::SYNTAX),
+        _ => Err(CmdError::Syntax),
     }
 }
 
@@ -76,7 +76,7 @@ fn spop_one(cx: &mut Ctx<'_>, key: &[u8]) -> CmdResult {
         cx.out.null();
         return Ok(());
     };
-    let Some(member) = set.random().map(|m| m.to_vec()) else { return Err(CmdError::NO_KEY) };
+    let Some(member) = set.random().map(|m| m.to_vec()) else { return Err(CmdError::NoSuchKey) };
     set.remove(&member);
     cx.removed_elements(key, 1, Event::SPop);
     cx.propagate(&[b"SREM", key, &member]);
@@ -188,7 +188,7 @@ fn srandmember(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
                 }
             }
         }
-        _ => Err(CmdError::SYNTAX),
+        _ => Err(CmdError::Syntax),
     }
 }
 
@@ -219,7 +219,7 @@ fn sintercard(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
     let keys = keys.ok_or(CmdError::text("ERR Number of keys can't be greater than number of args"))?;
     let mut limit = 0;
     for option in a[2 + keys..].chunks(2) {
-        let &[name, value] = option else { return Err(CmdError::SYNTAX) };
+        let &[name, value] = option else { return Err(CmdError::Syntax) };
         syntax(name.eq_ignore_ascii_case(b"LIMIT"))?;
         limit = int_arg(value)
             .ok()

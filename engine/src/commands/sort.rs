@@ -29,7 +29,7 @@ impl<'a> Options<'a> {
         let mut options = Options::default();
         let mut words = words.iter().copied();
         while let Some(word) = words.next() {
-            let mut next = || words.next().ok_or(CmdError::SYNTAX);
+            let mut next = || words.next().ok_or(CmdError::Syntax);
             match word.to_ascii_lowercase().as_slice() {
                 b"asc" => options.descending = false,
                 b"desc" => options.descending = true,
@@ -38,7 +38,7 @@ impl<'a> Options<'a> {
                 b"by" => options.by = Some(next()?),
                 b"get" => options.get.push(next()?),
                 b"store" if may_store => options.store = Some(next()?),
-                _ => return Err(CmdError::SYNTAX),
+                _ => return Err(CmdError::Syntax),
             }
         }
         Ok(options)
@@ -69,7 +69,7 @@ fn elements(cx: &mut Ctx<'_>, key: &[u8], options: &Options<'_>) -> Result<Vec<V
             let backward = options.unsorted() && options.descending;
             Ok(set.range(0..set.len(), backward).map(|(member, _)| own(member)).collect())
         }
-        Some(_) => Err(CmdError::WRONG_TYPE),
+        Some(_) => Err(CmdError::WrongType),
     }
 }
 

@@ -134,7 +134,7 @@ impl<'a> Options<'a> {
                 o.expire = Some((unit, arg));
                 i += 1;
             } else {
-                return Err(CmdError::SYNTAX);
+                return Err(CmdError::Syntax);
             }
             i += 1;
         }
@@ -316,7 +316,7 @@ fn check_length(keys: &Keys<'_>, len: usize) -> CmdResult {
     let limit = keys.limits().max_string.load(Ordering::Relaxed).min(MAX_STRING_LEN);
     let limit = if keys.see_expired { MAX_STRING_LEN } else { limit };
     if len > limit {
-        return Err(CmdError::text("ERR string exceeds maximum allowed size (proto-max-bulk-len)"));
+        return Err(CmdError::TooLong);
     }
     Ok(())
 }
@@ -357,8 +357,7 @@ fn setrange(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
 // ---- counting ----
 
 fn add(cx: &mut Ctx<'_>, key: &[u8], by: i64) -> CmdResult {
-    let overflow = CmdError::text("ERR increment or decrement would overflow");
-    let new = cx.keys.update_int(key, |old| old.checked_add(by).ok_or(overflow))?;
+    let new = cx.keys.update_int(key, |old| old.checked_add(by).ok_or(CmdError::Overflow))?;
     cx.changed(key, Event::IncrBy);
     cx.out.int(new);
     Ok(())
@@ -386,8 +385,8 @@ fn incrbyfloat(cx: &mut Ctx<'_>, a: &[&[u8]]) -> CmdResult {
         None => LongDouble::parse(b"0"),
         Some(s) => s.with(LongDouble::parse),
     };
-    let (Some(old), Some(by)) = (old, LongDouble::parse(a[2])) else { return Err(CmdError::NOT_FLOAT) };
-    let sum = old.checked_add(by).ok_or(CmdError::text("ERR increment would produce NaN or Infinity"))?;
+    let (Some(old), Some(by)) = (old, LongDouble::parse(a[2])) else { return Err(CmdError::NotFloat) };
+    let sum = old.checked_add(by).ok_or(CmdError::NotFinite)?;
     let mut text = Vec::with_capacity(32);
     sum.write(&mut text);
     cx.keys.set_text(a[1], &text, NewExpiry::Keep);

@@ -34,7 +34,7 @@ fn peek<'k>(keys: &'k mut Keys<'_>, key: &[u8]) -> Result<Option<&'k ZSet>, CmdE
     match keys.peek(key).map(|e| e.payload()) {
         None => Ok(None),
         Some(Payload::Value(Value::ZSet(set))) => Ok(Some(set)),
-        Some(_) => Err(CmdError::WRONG_TYPE),
+        Some(_) => Err(CmdError::WrongType),
     }
 }
 

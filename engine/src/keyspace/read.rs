@@ -93,7 +93,7 @@ impl Keys<'_> {
             None => Ok(None),
             Some(Payload::Str(b)) => Ok(Some(StrRef::Bytes(b))),
             Some(Payload::Int(i)) => Ok(Some(StrRef::Int(i))),
-            Some(_) => Err(CmdError::WRONG_TYPE),
+            Some(_) => Err(CmdError::WrongType),
         }
     }
 
@@ -101,8 +101,8 @@ impl Keys<'_> {
     pub fn read<T: Collection + 'static>(&mut self, key: &[u8]) -> Result<Option<&T>, CmdError> {
         match self.find(key).map(EntryRef::payload) {
             None => Ok(None),
-            Some(Payload::Value(v)) => T::from_value(v).map(Some).ok_or(CmdError::WRONG_TYPE),
-            Some(_) => Err(CmdError::WRONG_TYPE),
+            Some(Payload::Value(v)) => T::from_value(v).map(Some).ok_or(CmdError::WrongType),
+            Some(_) => Err(CmdError::WrongType),
         }
     }
 

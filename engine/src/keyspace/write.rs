@@ -34,7 +34,7 @@ impl Keys<'_> {
             None => Ok(None),
             Some(Payload::Str(b)) => Ok(Some(StrRef::Bytes(b))),
             Some(Payload::Int(i)) => Ok(Some(StrRef::Int(i))),
-            Some(_) => Err(CmdError::WRONG_TYPE),
+            Some(_) => Err(CmdError::WrongType),
         }
     }
 
@@ -43,8 +43,8 @@ impl Keys<'_> {
     pub fn read_to_change<T: Collection + 'static>(&mut self, key: &[u8]) -> Result<Option<&T>, CmdError> {
         match self.touch_live(key).map(EntryRef::payload) {
             None => Ok(None),
-            Some(Payload::Value(v)) => T::from_value(v).map(Some).ok_or(CmdError::WRONG_TYPE),
-            Some(_) => Err(CmdError::WRONG_TYPE),
+            Some(Payload::Value(v)) => T::from_value(v).map(Some).ok_or(CmdError::WrongType),
+            Some(_) => Err(CmdError::WrongType),
         }
     }
 
@@ -57,7 +57,7 @@ impl Keys<'_> {
         match self.table(k.hash).get_hashed(k.hash, key).map(EntryRef::payload) {
             None => return Ok(None),
             Some(Payload::Value(v)) if T::from_value(v).is_some() => {}
-            Some(_) => return Err(CmdError::WRONG_TYPE),
+            Some(_) => return Err(CmdError::WrongType),
         }
         let Some(mut e) = self.table(k.hash).get_mut_hashed(k.hash, key) else { return Ok(None) };
         e.set_lru(lru);
@@ -71,15 +71,15 @@ impl Keys<'_> {
         let exists = match self.table(k.hash).get_hashed(k.hash, key).map(EntryRef::payload) {
             None => false,
             Some(Payload::Value(v)) if T::from_value(v).is_some() => true,
-            Some(_) => return Err(CmdError::WRONG_TYPE),
+            Some(_) => return Err(CmdError::WrongType),
         };
         if !exists {
             self.put(Entry::value(key, T::empty().into_value(), None), k);
         }
         let lru = self.lru();
-        let mut e = self.table(k.hash).get_mut_hashed(k.hash, key).ok_or(CmdError::NO_KEY)?;
+        let mut e = self.table(k.hash).get_mut_hashed(k.hash, key).ok_or(CmdError::NoSuchKey)?;
         e.set_lru(lru);
-        e.value_mut().and_then(T::from_value_mut).ok_or(CmdError::WRONG_TYPE)
+        e.value_mut().and_then(T::from_value_mut).ok_or(CmdError::WrongType)
     }
 
     /// Removes the key where its collection has become empty; true where it did.
@@ -163,7 +163,7 @@ impl Keys<'_> {
         let old = match self.string_to_change(key)? {
             None => 0,
             Some(StrRef::Int(i)) => i,
-            Some(StrRef::Bytes(b)) => crate::num::parse_i64(b).ok_or(CmdError::NOT_INT)?,
+            Some(StrRef::Bytes(b)) => crate::num::parse_i64(b).ok_or(CmdError::NotInteger)?,
         };
         let new = change(old)?;
         self.set_payload(k, Payload::Int(new), NewExpiry::Keep);

@@ -74,7 +74,7 @@ fn on_off(word: &[u8]) -> Result<bool, CmdError> {
     match lower(word).as_slice() {
         b"on" => Ok(true),
         b"off" => Ok(false),
-        _ => Err(CmdError::SYNTAX),
+        _ => Err(CmdError::Syntax),
     }
 }
 
@@ -98,7 +98,7 @@ fn reply_mode(conn: &mut Conn, mode: &[u8], out: &mut Reply<'_>) -> CmdResult {
         // This command's own (absent) reply counts as one.
         b"skip" if !conn.reply_off => conn.reply_skip = 2,
         b"skip" => {}
-        _ => return Err(CmdError::SYNTAX),
+        _ => return Err(CmdError::Syntax),
     }
     Ok(())
 }
@@ -106,7 +106,7 @@ fn reply_mode(conn: &mut Conn, mode: &[u8], out: &mut Reply<'_>) -> CmdResult {
 /// What to pause, and for how many milliseconds.
 fn pause_arguments(args: &[&[u8]]) -> Result<(Mode, u64), CmdError> {
     let mode = match args.get(3).map(|word| lower(word)).as_deref() {
-        _ if args.len() > 4 => return Err(CmdError::SYNTAX),
+        _ if args.len() > 4 => return Err(CmdError::Syntax),
         None | Some(b"all") => Mode::All,
         Some(b"write") => Mode::Write,
         Some(_) => return Err(CmdError::text("ERR CLIENT PAUSE mode must be WRITE or ALL")),
@@ -123,7 +123,7 @@ fn unblock(conn: &Conn, args: &[&[u8]], out: &mut Reply<'_>) -> CmdResult {
         Some(b"error") => Unblock::Error,
         Some(_) => return Err(CmdError::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
     };
-    let id = parse_i64(args[2]).ok_or(CmdError::NOT_INT)?;
+    let id = parse_i64(args[2]).ok_or(CmdError::NotInteger)?;
     let waits =
         conn.server.clients.all().into_iter().find(|c| c.id as i64 == id).is_some_and(|c| c.unblock(why));
     out.int(waits.into());
@@ -170,7 +170,7 @@ fn list(conn: &Conn, args: &[&[u8]], out: &mut Reply<'_>) -> CmdResult {
             b"id" if args.len() > 3 => {
                 ids = Some(args[3..].iter().map(|w| client_id(w)).collect::<Result<HashSet<_>, _>>()?)
             }
-            _ => return Err(CmdError::SYNTAX),
+            _ => return Err(CmdError::Syntax),
         }
     }
     let mut text = String::new();
@@ -262,7 +262,7 @@ impl Victims {
     fn parse(options: &[&[u8]]) -> Result<Victims, CmdError> {
         let mut victims = Victims { id: None, kind: None, addr: None, laddr: None, skip_me: true };
         if !options.len().is_multiple_of(2) {
-            return Err(CmdError::SYNTAX);
+            return Err(CmdError::Syntax);
         }
         for pair in options.chunks_exact(2) {
             let value = pair[1];
@@ -280,9 +280,9 @@ impl Victims {
                 b"skipme" => match lower(value).as_slice() {
                     b"yes" => victims.skip_me = true,
                     b"no" => victims.skip_me = false,
-                    _ => return Err(CmdError::SYNTAX),
+                    _ => return Err(CmdError::Syntax),
                 },
-                _ => return Err(CmdError::SYNTAX),
+                _ => return Err(CmdError::Syntax),
             }
         }
         Ok(victims)

@@ -210,7 +210,7 @@ fn object(conn: &mut Call<'_, '_>, key: &[u8], out: &mut Reply<'_>) -> CmdResult
             )
         })
     });
-    out.simple(&line.ok_or(CmdError::NO_KEY)?);
+    out.simple(&line.ok_or(CmdError::NoSuchKey)?);
     Ok(())
 }
 

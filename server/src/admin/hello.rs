@@ -40,7 +40,7 @@ pub(super) fn auth(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>)
             verify(&config.requirepass, b"default", password)?;
         }
         [_, user, password] => verify(&config.requirepass, user, password)?,
-        _ => return Err(CmdError::SYNTAX),
+        _ => return Err(CmdError::Syntax),
     }
     sign_on(conn);
     out.ok();
@@ -153,7 +153,7 @@ mod tests {
     fn greetings_and_their_errors() {
         let parse = |words: &[&'static str]| {
             let words: Vec<&[u8]> = words.iter().map(|w| w.as_bytes()).collect();
-            Greeting::parse(&words).map_err(|e| e.0.into_owned())
+            Greeting::parse(&words).map_err(|e| e.to_string())
         };
         assert_eq!(parse(&[]), Ok(Greeting::default()));
         let full = parse(&["3", "AUTH", "default", "x", "setname", "me"]).expect("parses");

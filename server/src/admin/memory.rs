@@ -41,9 +41,9 @@ fn usage(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Result
     let samples = match args {
         [_, _, _] => DEFAULT_SAMPLES,
         [_, _, _, option, count] if option.eq_ignore_ascii_case(b"samples") => {
-            usize::try_from(parse_i64(count).ok_or(CmdError::NOT_INT)?).map_err(|_| CmdError::SYNTAX)?
+            usize::try_from(parse_i64(count).ok_or(CmdError::NotInteger)?).map_err(|_| CmdError::Syntax)?
         }
-        _ => return Err(CmdError::SYNTAX),
+        _ => return Err(CmdError::Syntax),
     };
     let db = conn.session.db;
     let bytes = conn.with_keys(db, |keys| keys.peek(args[2]).map(|entry| entry_bytes(entry, samples)));

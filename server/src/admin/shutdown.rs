@@ -24,13 +24,13 @@ pub(crate) fn parse(args: &[&[u8]]) -> Result<Shutdown, CmdError> {
             b"now" => leave.now = true,
             b"force" => leave.force = true,
             b"abort" => abort = true,
-            _ => return Err(CmdError::SYNTAX),
+            _ => return Err(CmdError::Syntax),
         }
     }
     match (abort, leave == OnSignal::default()) {
         (false, _) => Ok(Shutdown::Leave(leave)),
         (true, true) => Ok(Shutdown::Abort),
-        (true, false) => Err(CmdError::SYNTAX),
+        (true, false) => Err(CmdError::Syntax),
     }
 }
 
@@ -48,7 +48,7 @@ mod tests {
         );
         assert_eq!(parse("abort"), Ok(Shutdown::Abort));
         for bad in ["foo", "save nosave", "nosave save", "now abort"] {
-            assert_eq!(parse(bad), Err(CmdError::SYNTAX), "{bad}");
+            assert_eq!(parse(bad), Err(CmdError::Syntax), "{bad}");
         }
     }
 }

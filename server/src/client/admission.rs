@@ -5,18 +5,17 @@
 use crate::client::conn::Conn;
 use crate::state::{Server, gate};
 use sluice_engine::internals::{CmdError, Command, Flags, FlagsOfMany};
-use std::borrow::Cow;
 
 impl Conn {
     /// Why a command may not run now, in Redis' order of checks.
     #[cold]
-    pub(super) fn refusal(&self, c: &Command, argc: usize, gates: u32) -> Option<Cow<'static, str>> {
+    pub(super) fn refusal(&self, c: &Command, argc: usize, gates: u32) -> Option<CmdError> {
         if !c.arity_ok(argc) {
             // The engine says so.
             return None;
         }
         if !self.authenticated && !c.flags.contains(Flags::NO_AUTH) {
-            return Some("NOAUTH Authentication required.".into());
+            return Some(CmdError::text("NOAUTH Authentication required."));
         }
         // PING tells of a disk that fails too, so that whoever watches the server learns of it; not inside EXEC.
         let mut flags = self.session.flags_of(c);
@@ -42,39 +41,38 @@ impl Conn {
 
 /// Why what has these flags may not run now.
 #[cold]
-pub(crate) fn refusal(server: &Server, flags: FlagsOfMany, gates: u32) -> Option<Cow<'static, str>> {
+pub(crate) fn refusal(server: &Server, flags: FlagsOfMany, gates: u32) -> Option<CmdError> {
     let writes = flags.any.contains(Flags::WRITE);
     let disk = writes || flags.any.contains(Flags::TELLS_OF_DISK);
     if disk && gates & gate::MISCONF != 0 && gates & gate::READONLY == 0 {
-        return Some(
+        return Some(CmdError::text(
             "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
              Commands that may modify the data set are disabled, because this instance is configured to report \
              errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
-             the Redis logs for details about the RDB error."
-                .into(),
-        );
+             the Redis logs for details about the RDB error.",
+        ));
     }
     if disk && gates & gate::AOF_ERROR != 0 && gates & gate::READONLY == 0 {
         return Some(crate::aof::refusal(server).into());
     }
     if writes && gates & gate::NOREPLICAS != 0 && gates & gate::READONLY == 0 {
-        return Some("NOREPLICAS Not enough good replicas to write.".into());
+        return Some(CmdError::text("NOREPLICAS Not enough good replicas to write."));
     }
     if writes && gates & gate::READONLY != 0 {
-        return Some(CmdError::READ_ONLY_REPLICA.0);
+        return Some(CmdError::ReadOnlyReplica);
     }
     if gates & gate::STALE != 0 && !flags.all.contains(Flags::STALE) {
-        return Some(
-            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into(),
-        );
+        return Some(CmdError::text(
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+        ));
     }
     if gates & gate::MAXMEMORY != 0 && flags.any.contains(Flags::DENYOOM) && crate::maxmemory::refuses(server)
     {
-        return Some("OOM command not allowed when used memory > 'maxmemory'.".into());
+        return Some(CmdError::OutOfMemory);
     }
     let beside = gates & gate::ASYNC_LOADING != 0 && flags.any.contains(Flags::NO_ASYNC_LOADING);
     if beside || gates & gate::LOADING != 0 && !flags.all.contains(Flags::LOADING) {
-        return Some("LOADING Redis is loading the dataset in memory".into());
+        return Some(CmdError::text("LOADING Redis is loading the dataset in memory"));
     }
     None
 }

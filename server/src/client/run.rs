@@ -27,20 +27,20 @@ impl Conn {
                 return self.refuse_web_request();
             }
             self.session.break_multi();
-            self.error(out, &unknown_command(args));
+            self.error(out, &CmdError::unknown_command(args).message());
             return Flow::Next;
         };
         let gate = server.gate.load(Ordering::Relaxed);
         if (gate != 0 || !self.authenticated)
-            && let Some(text) = self.refusal(row.command, args.len(), gate)
+            && let Some(why) = self.refusal(row.command, args.len(), gate)
         {
             server.engine.command_stats(row.id).rejected.fetch_add(1, Ordering::Relaxed);
             if is_exec(row.command) {
                 server.engine.discard(&mut self.session);
-                self.error(out, &sluice_engine::internals::abort_because(&text).0);
+                self.error(out, &CmdError::Aborted(why.into()).message());
             } else {
                 self.session.break_multi();
-                self.error(out, &text);
+                self.error(out, &why.message());
             }
             return Flow::Next;
         }
@@ -54,7 +54,7 @@ impl Conn {
             && let Err(e) = queue_check(row.command, args)
         {
             self.session.break_multi();
-            self.error(out, &e.0);
+            self.error(out, &e.message());
             return Flow::Next;
         }
         // Asked before EXEC forgets what it ran.
@@ -160,7 +160,7 @@ impl Conn {
     fn count_exec_errors(&mut self) {
         if !self.session.exec_errors.is_empty() {
             for e in std::mem::take(&mut self.session.exec_errors) {
-                self.server.stats.error(e.0.as_bytes());
+                self.server.stats.error(e.message().as_bytes());
             }
         }
     }
@@ -220,19 +220,4 @@ fn queue_check(command: &Command, args: &[&[u8]]) -> CmdResult {
         }
         _ => Ok(()),
     }
-}
-
-/// Longest part of the arguments an error repeats.
-const SHOWN_ARGS: usize = 128;
-
-pub(crate) fn unknown_command(args: &[&[u8]]) -> String {
-    let shown = |a: &[u8]| String::from_utf8_lossy(&a[..a.len().min(SHOWN_ARGS)]).into_owned();
-    let mut list = String::new();
-    for a in &args[1..] {
-        if list.len() >= SHOWN_ARGS {
-            break;
-        }
-        list.push_str(&format!("'{}' ", shown(a)));
-    }
-    format!("ERR unknown command '{}', with args beginning with: {list}", shown(args[0]))
 }

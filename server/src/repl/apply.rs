@@ -223,7 +223,7 @@ impl Attempt<'_> {
             match outcome {
                 Outcome::Done | Outcome::Blocked | Outcome::Interrupted => {
                     for error in std::mem::take(&mut self.session.exec_errors) {
-                        self.not_applied(name, Some(error.0.as_bytes()))?;
+                        self.not_applied(name, Some(error.message().as_bytes()))?;
                     }
                     return Ok(());
                 }

@@ -15,7 +15,7 @@ use crate::state::Server;
 use bytes::{Buf, Bytes, BytesMut};
 use sluice_engine::LogReader;
 use sluice_engine::internals::{
-    Flags,
+    CmdError, Flags,
     resp::{Parsed, parse},
 };
 use sluice_transport::primary::schedule::Requested;
@@ -242,13 +242,13 @@ fn misused(conn: &Conn, args: &[&[u8]]) {
     let row = server.engine.lookup(args[0]);
     let name = row.map_or("<unknown>".into(), |row| crate::admin::full_name(row.command, args));
     let refusal = match row {
-        None => Some(crate::client::run::unknown_command(args)),
+        None => Some(CmdError::unknown_command(args)),
         Some(row) if row.command.flags.intersects(Flags::WRITE.union(Flags::READONLY)) => {
-            Some("ERR Replica can't interact with the keyspace".into())
+            Some(CmdError::text("ERR Replica can't interact with the keyspace"))
         }
         Some(_) => None,
     };
-    if let Some(text) = refusal {
+    if let Some(text) = refusal.as_ref().map(CmdError::message) {
         let text = text.strip_prefix("ERR ").unwrap_or(&text);
         crate::log!(
             Warning,

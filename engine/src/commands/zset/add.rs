@@ -55,7 +55,7 @@ impl Options {
         }
         let new = if self.incr { old + given } else { given };
         if new.is_nan() {
-            return Err(CmdError::text("ERR resulting score is not a number (NaN)"));
+            return Err(CmdError::NotANumber);
         }
         let refused = (self.lt && new >= old) || (self.gt && new <= old);
         Ok((!refused).then_some(new))
@@ -75,14 +75,14 @@ fn add(cx: &mut Ctx<'_>, a: &[&[u8]], mut options: Options) -> CmdResult {
     let at = 2 + a[2..].iter().take_while(|word| options.take(word)).count();
     let pairs = &a[at..];
     if pairs.is_empty() || pairs.len() % 2 == 1 {
-        return Err(CmdError::SYNTAX);
+        return Err(CmdError::Syntax);
     }
     options.check(pairs.len() / 2)?;
     // All scores are read before anything changes.
     let scores: SmallVec<[f64; 8]> = pairs
         .iter()
         .step_by(2)
-        .map(|text| parse_f64(text).ok_or(CmdError::NOT_FLOAT))
+        .map(|text| parse_f64(text).ok_or(CmdError::NotFloat))
         .collect::<Result<_, _>>()?;
 
     let limits = cx.keys.limits().zset();

@@ -109,7 +109,7 @@ fn source_of(e: Option<EntryRef<'_>>) -> Result<Option<Source<'_>>, CmdError> {
         None => Ok(None),
         Some(Payload::Value(Value::ZSet(set))) => Ok(Some(Source::Scored(set))),
         Some(Payload::Value(Value::Set(set))) => Ok(Some(Source::Plain(set))),
-        Some(_) => Err(CmdError::WRONG_TYPE),
+        Some(_) => Err(CmdError::WrongType),
     }
 }
 
@@ -123,7 +123,7 @@ impl<'a> Query<'a> {
         let rest = &a[form.at + 1..];
         let Some((keys, mut rest)) = usize::try_from(count).ok().and_then(|n| rest.split_at_checked(n))
         else {
-            return Err(CmdError::SYNTAX);
+            return Err(CmdError::Syntax);
         };
         // Types are checked before options.
         for key in keys {
@@ -149,7 +149,7 @@ impl<'a> Query<'a> {
                     b"sum" => Aggregate::Sum,
                     b"min" => Aggregate::Min,
                     b"max" => Aggregate::Max,
-                    _ => return Err(CmdError::SYNTAX),
+                    _ => return Err(CmdError::Syntax),
                 };
                 rest = &tail[1..];
             } else if !form.store && !form.count_only && is(b"withscores") {
@@ -162,7 +162,7 @@ impl<'a> Query<'a> {
                     .ok_or(CmdError::text("ERR LIMIT can't be negative"))?;
                 rest = &tail[1..];
             } else {
-                return Err(CmdError::SYNTAX);
+                return Err(CmdError::Syntax);
             }
         }
         Ok(query)

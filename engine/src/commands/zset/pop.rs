@@ -55,7 +55,7 @@ fn pop(cx: &mut Ctx<'_>, a: &[&[u8]], end: End) -> CmdResult {
             let count = int_arg(count).ok().and_then(|count| usize::try_from(count).ok());
             Some(count.ok_or(CmdError::text("ERR value is out of range, must be positive"))?)
         }
-        _ => return Err(CmdError::SYNTAX),
+        _ => return Err(CmdError::Syntax),
     };
     let len = peek(&mut cx.keys, a[1])?.map_or(0, ZSet::len);
     let n = count.unwrap_or(1).min(len);
@@ -91,22 +91,22 @@ impl MultiPop {
         let keys = positive(a[1], "ERR numkeys should be greater than 0")? as usize;
         let keys_end = keys.saturating_add(2);
         let rest = a.get(keys_end..).unwrap_or_default();
-        let (&end, options) = rest.split_first().ok_or(CmdError::SYNTAX)?;
+        let (&end, options) = rest.split_first().ok_or(CmdError::Syntax)?;
         let end = match end.to_ascii_lowercase().as_slice() {
             b"min" => End::Min,
             b"max" => End::Max,
-            _ => return Err(CmdError::SYNTAX),
+            _ => return Err(CmdError::Syntax),
         };
         let count = match options {
             [] => 1,
             [word, count, rest @ ..] if word.eq_ignore_ascii_case(b"count") => {
                 let count = positive(count, "ERR count should be greater than 0")?;
                 if !rest.is_empty() {
-                    return Err(CmdError::SYNTAX);
+                    return Err(CmdError::Syntax);
                 }
                 count as usize
             }
-            _ => return Err(CmdError::SYNTAX),
+            _ => return Err(CmdError::Syntax),
         };
         Ok(MultiPop { keys_end, end, count })
     }

@@ -46,7 +46,7 @@ impl<'a> Query<'a> {
             } else if by.is_none() && is(b"byscore") {
                 by = Some(By::Score);
             } else {
-                return Err(CmdError::SYNTAX);
+                return Err(CmdError::Syntax);
             }
         }
         let (by, backward) = (by.unwrap_or(By::Rank), backward.unwrap_or(false));

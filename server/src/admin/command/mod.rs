@@ -128,9 +128,9 @@ fn list(rows: Vec<Named>, filter: &[&[u8]], out: &mut Reply<'_>) -> CmdResult {
                 let pattern = value.to_vec();
                 Box::new(move |c| glob_match(&pattern, c.name.as_bytes(), true))
             }
-            _ => return Err(CmdError::SYNTAX),
+            _ => return Err(CmdError::Syntax),
         },
-        _ => return Err(CmdError::SYNTAX),
+        _ => return Err(CmdError::Syntax),
     };
     let names: Vec<_> = with_subcommands(rows.into_iter()).filter(|c| keep(c)).map(|c| c.name).collect();
     out.array(names.len());
