@@ -132,8 +132,9 @@ impl Ready {
     }
 }
 
-/// A command that waits, as its caller holds it.
+/// A command that waits, as its caller holds it. Who drops it waits no longer: what comes is for the next.
 pub struct Blocked {
+    engine: Engine,
     waiter: Arc<Waiter>,
     /// How long it may wait; `None` is for ever.
     pub timeout: Option<Duration>,
@@ -171,6 +172,14 @@ impl Blocked {
         let mut reply = Vec::new();
         Reply::new(&mut reply, self.waiter.resp3).null_array();
         reply
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        if self.waiter.waiting.load(Ordering::Acquire) {
+            self.engine.unblock(self);
+        }
     }
 }
 
@@ -281,7 +290,7 @@ impl Engine {
             held.shard(index).blocked.entry(key.clone()).or_default().join(&waiter);
         }
         self.inner.blocked.fetch_add(1, Ordering::Release);
-        Blocked { waiter, timeout: wish.timeout }
+        Blocked { engine: self.clone(), waiter, timeout: wish.timeout }
     }
 
     fn dequeue(&self, held: &mut Held<'_>, waiter: &Arc<Waiter>) {

@@ -662,7 +662,10 @@ impl Engine {
         };
         let (mut held, fx) = self.conclude(cx, appended);
         if let Some(wish) = fx.wish.take() {
-            s.blocked = Some(self.enqueue(&mut held, wish, db, resp3, args));
+            let blocked = self.enqueue(&mut held, wish, db, resp3, args);
+            // One that the caller left there gives up its place, which takes locks.
+            drop(held);
+            s.blocked = Some(blocked);
             return Outcome::Blocked;
         }
         self.release(held, fx);

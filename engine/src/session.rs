@@ -1,7 +1,7 @@
 //! A session: what one client has selected, queued and watched.
 
 use crate::command::{CmdError, Command, Flags, Run, TxOp};
-use crate::engine::{Outcome, Row, now_ms};
+use crate::engine::{Engine, Outcome, Row, now_ms};
 use crate::keyspace::Effects;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -68,7 +68,19 @@ pub(crate) struct Watch {
     pub(crate) key: Box<[u8]>,
 }
 
-/// One client's state in the engine. It is cheap; an embedder may keep one a thread.
+/// One client's state in the engine: the selected database, MULTI, what it watches and waits for. It is cheap; an embedder
+/// may keep one a thread. Dropped, it leaves nothing behind in the engine. It must not be dropped by what the engine calls
+/// while it holds its locks.
+///
+/// ```
+/// # use sluice_engine::Engine;
+/// let engine = Engine::default();
+/// let mut session = engine.session();
+/// engine.execute_in(&mut session, &["SELECT", "3"])?;
+/// engine.execute_in(&mut session, &["SET", "greeting", "hello"])?;
+/// assert!(engine.db(3).exists("greeting"));
+/// # Ok::<(), sluice_engine::Error>(())
+/// ```
 pub struct Session {
     /// The selected database.
     pub db: u32,
@@ -88,6 +100,8 @@ pub struct Session {
     /// The rest of a block that a command interrupted.
     pub(crate) interrupted: Option<Block>,
     pub(crate) watches: Vec<Watch>,
+    /// Where they are noted, while there are any.
+    pub(crate) watched_in: Option<Engine>,
     pub(crate) touched: Arc<AtomicBool>,
     pub(crate) fx: Effects,
     /// The primary's bytes of an open MULTI block.
@@ -114,6 +128,7 @@ impl Session {
             transaction: None,
             interrupted: None,
             watches: Vec::new(),
+            watched_in: None,
             touched: Arc::new(AtomicBool::new(false)),
             fx: Effects::default(),
             block: Vec::new(),

@@ -22,6 +22,7 @@ use crate::resp::Reply;
 use crate::role::Forbidden;
 use crate::session::{Block, MAX_QUEUED, Queued, Session, Transaction, Watch};
 use smallvec::SmallVec;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Errors kept for [`Session::exec_errors`].
@@ -44,6 +45,40 @@ pub enum InBlock {
     Done,
     /// It cannot run while the shards are locked.
     Apart,
+}
+
+impl Engine {
+    /// Watched keys, each once for every session that watches it.
+    pub fn watched_keys(&self) -> usize {
+        self.inner.watchers.load(Ordering::Relaxed)
+    }
+}
+
+impl Session {
+    fn unwatch(&mut self) {
+        let Some(engine) = self.watched_in.take() else { return };
+        let inner = &engine.inner;
+        for w in self.watches.drain(..) {
+            let mut shard = inner.shards[inner.shard_of(hash(&w.key))].lock();
+            shard.watched.remove(w.db, w.key, &self.touched);
+            inner.watchers.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.touched.store(false, Ordering::Release);
+    }
+
+    /// Gives up a transaction, and what the session watches with it.
+    pub fn discard(&mut self) {
+        self.transaction = None;
+        self.interrupted = None;
+        self.unwatch();
+    }
+}
+
+impl Drop for Session {
+    /// What it watches and waits for is forgotten, and so is what it has queued.
+    fn drop(&mut self) {
+        self.unwatch();
+    }
 }
 
 impl Caller for Session {
@@ -106,8 +141,8 @@ impl Engine {
             TxOp::Multi => s.transaction = Some(Transaction::default()),
             TxOp::Watch => self.watch(s, &args[1..]),
             TxOp::Unwatch if s.in_multi() => return self.queue(s, row, args, out),
-            TxOp::Unwatch => self.unwatch(s),
-            TxOp::Discard | TxOp::Exec => self.discard(s),
+            TxOp::Unwatch => s.unwatch(),
+            TxOp::Discard | TxOp::Exec => s.discard(),
         }
         self.command_stats(row.id).calls.fetch_add(1, Ordering::Relaxed);
         Reply::new(out, s.resp3).ok();
@@ -115,6 +150,10 @@ impl Engine {
     }
 
     fn watch(&self, s: &mut Session, keys: &[&[u8]]) {
+        if s.watched_in.as_ref().is_none_or(|engine| !Arc::ptr_eq(&engine.inner, &self.inner)) {
+            s.unwatch();
+            s.watched_in = Some(self.clone());
+        }
         let now = s.now();
         for key in keys {
             let h = hash(key);
@@ -129,27 +168,6 @@ impl Engine {
             self.inner.watchers.fetch_add(1, Ordering::Relaxed);
             s.watches.push(Watch { db: s.db, key: (*key).into() });
         }
-    }
-
-    fn unwatch(&self, s: &mut Session) {
-        for w in s.watches.drain(..) {
-            let mut shard = self.inner.shards[self.inner.shard_of(hash(&w.key))].lock();
-            shard.watched.remove(w.db, w.key, &s.touched);
-            self.inner.watchers.fetch_sub(1, Ordering::Relaxed);
-        }
-        s.touched.store(false, Ordering::Release);
-    }
-
-    /// Ends a session: its watches go. Call it before dropping a session that may watch keys.
-    pub fn end_session(&self, s: &mut Session) {
-        self.discard(s);
-    }
-
-    /// Gives up a transaction, and what the session watches with it.
-    pub fn discard(&self, s: &mut Session) {
-        s.transaction = None;
-        s.interrupted = None;
-        self.unwatch(s);
     }
 
     /// EXEC.
@@ -167,7 +185,7 @@ impl Engine {
         } else {
             let t = s.transaction.take().expect("in MULTI");
             if t.broken {
-                self.unwatch(s);
+                s.unwatch();
                 let e = CmdError::AbortedByErrors;
                 self.refuse(row.id, s.resp3, out, &e, false)
             } else {
@@ -201,7 +219,7 @@ impl Engine {
                 s.transaction = Some(t);
                 return Outcome::Stalled;
             }
-            self.unwatch(s);
+            s.unwatch();
             return self.refuse(
                 row.id,
                 s.resp3,
@@ -232,7 +250,7 @@ impl Engine {
         };
         self.release(held, effects);
         s.fx = fx;
-        self.unwatch(s);
+        s.unwatch();
         self.command_stats(row.id).calls.fetch_add(1, Ordering::Relaxed);
         s.interrupt(block)
     }

@@ -289,13 +289,11 @@ fn migrate(server: &Arc<Server>, mut job: Job) -> Result<&'static str, String> {
             match deleted {
                 Ok(false) => changed.push(travelling),
                 outcome => {
-                    server.engine.end_session(&mut travelling.session);
                     refused = refused.or(outcome.err());
                 }
             }
         }
         if let Some(text) = end.or(refused) {
-            end_all(server, changed);
             return Err(text);
         }
         if changed.is_empty() {
@@ -305,12 +303,7 @@ fn migrate(server: &Arc<Server>, mut job: Job) -> Result<&'static str, String> {
     }
     let shown =
         keys.first().map_or_else(String::new, |t| t.key[..t.key.len().min(128)].escape_ascii().to_string());
-    end_all(server, keys);
     Err(format!("ERR Key '{shown}' changed each time it was sent; it was copied, but is still here"))
-}
-
-fn end_all(server: &Server, keys: Vec<Travelling>) {
-    keys.into_iter().for_each(|mut t| server.engine.end_session(&mut t.session));
 }
 
 /// Watches every key and takes its payload; keys that do not exist fall out.
@@ -318,7 +311,7 @@ fn gather(server: &Server, keys: Vec<Travelling>) -> (Vec<Vec<u8>>, Vec<Travelli
     let (mut commands, mut present) = (Vec::new(), Vec::new());
     for mut travelling in keys {
         let Travelling { key, session } = &mut travelling;
-        server.engine.end_session(session);
+        session.discard();
         call(server, session, &[b"WATCH", key]);
         let dumped = call(server, session, &[b"DUMP", key]);
         let expires = number(&call(server, session, &[b"PEXPIRETIME", key]));
@@ -330,7 +323,7 @@ fn gather(server: &Server, keys: Vec<Travelling>) -> (Vec<Vec<u8>>, Vec<Travelli
                 commands.push(command);
                 present.push(travelling);
             }
-            _ => server.engine.end_session(session),
+            _ => {}
         }
     }
     (commands, present)

@@ -131,7 +131,6 @@ impl Engine {
     /// }
     /// let results = engine.execute_in(&mut session, &["EXEC"])?;
     /// assert_eq!(results.as_array().unwrap()[1], ReplyValue::Int(1));
-    /// engine.end_session(&mut session);
     /// # Ok::<(), Error>(())
     /// ```
     pub fn execute_in(&self, session: &mut Session, args: &[impl AsRef<[u8]>]) -> Result<ReplyValue> {

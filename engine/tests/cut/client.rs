@@ -65,11 +65,6 @@ impl Client {
     pub(crate) fn strings(&mut self, args: &[&[u8]]) -> Vec<Vec<u8>> {
         parse_strings(&self.call(args))
     }
-
-    /// Ends the session.
-    pub(crate) fn finish(&mut self) {
-        self.engine.end_session(&mut self.session);
-    }
 }
 
 fn parse_strings(reply: &[u8]) -> Vec<Vec<u8>> {

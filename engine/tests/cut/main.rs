@@ -73,7 +73,6 @@ impl Load {
                     for _ in 0..commands {
                         workload.step(&mut client);
                     }
-                    client.finish();
                     running.fetch_sub(1, Ordering::Release);
                 })
             })

@@ -343,7 +343,6 @@ impl One<'_> {
                 Item::Command(_) | Item::Annotation(_) => {}
                 Item::End if !reader.in_block() => return Ok(None),
                 Item::End | Item::Torn => {
-                    self.engine.end_session(&mut session);
                     return Ok(Some(reader.whole() as u64));
                 }
                 Item::Malformed(why) => {

@@ -130,7 +130,6 @@ fn speak(conn: &mut Conn, resp3: bool) {
 
 pub(super) fn reset(conn: &mut Call<'_, '_>, _: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let server = conn.server.clone();
-    server.engine.end_session(&mut conn.session);
     conn.session = server.engine.session();
     conn.session.may_block = true;
     speak(conn, false);

@@ -85,7 +85,6 @@ pub(crate) async fn serve(server: Arc<Server>, stream: Arc<Stream>, client: Arc<
         outbox: Outbox::default(),
     };
     let _ = conn.run().await;
-    server.engine.end_session(&mut conn.session);
     crate::repl::primary::forget(&server, client.id);
     server.clients.remove(client.id);
 }

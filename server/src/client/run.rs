@@ -36,7 +36,7 @@ impl Conn {
         {
             server.engine.command_stats(row.id).rejected.fetch_add(1, Ordering::Relaxed);
             if is_exec(row.command) {
-                server.engine.discard(&mut self.session);
+                self.session.discard();
                 self.error(out, &CmdError::Aborted(why.into()).message());
             } else {
                 self.session.break_multi();

@@ -61,7 +61,6 @@ impl StreamApplier {
 
     /// The stream begins anew, after a full sync: nothing half-read, database `db` selected.
     pub(crate) fn restart(&mut self, db: u32) {
-        self.engine.end_session(&mut self.session);
         self.session = self.engine.session();
         self.session.from_primary = true;
         self.session.db = db;
