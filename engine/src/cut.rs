@@ -31,7 +31,7 @@ use crate::keyspace::Shard;
 use crate::log::{Epoch, Log, LogReader};
 use crate::table::{Table, Visit};
 use crate::value::list::{NodeCursor, NodeView};
-use crate::value::{List, Opaque, Value, ValueView};
+use crate::value::{List, Opaque, TypeName, Value, ValueView};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -70,9 +70,9 @@ pub enum HugeKind {
     ZSet,
     /// Elements are [`Element::Node`], in order; the count is the number of nodes.
     List,
-    /// An opaque value that begins with this byte. Elements are [`Element::Bytes`], which make up the others; the count
-    /// is how many bytes those are.
-    Opaque(u8),
+    /// An opaque value of a type of this name, which begins with this byte. Elements are [`Element::Bytes`], which make up
+    /// the others; the count is how many bytes those are.
+    Opaque(TypeName, u8),
 }
 
 /// One element of a huge value.
@@ -177,7 +177,7 @@ impl SharedWalk {
             }
             Payload::Value(Value::Opaque(value)) => {
                 let (first, others) = value.split();
-                sink.begin_huge(&meta, HugeKind::Opaque(first), others.len() as u64);
+                sink.begin_huge(&meta, HugeKind::Opaque(value.type_name(), first), others.len() as u64);
                 Some(SharedWalk::Opaque { value: value.clone(), at: 0 })
             }
             _ => None,

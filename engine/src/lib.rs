@@ -85,7 +85,7 @@ mod transaction;
 mod value;
 mod words;
 
-pub use api::{Db, Expiry, Only, ReplyValue, SetOptions, Ttl};
+pub use api::{ApplyError, Db, Expiry, Follower, Only, ReplyValue, SetOptions, Ttl};
 pub use cut::{Cut, CutBusy, CutSink, Element, EntryMeta, HugeKind, Step};
 pub use engine::{Engine, EngineBuilder};
 pub use error::{Error, Result};

@@ -1,5 +1,6 @@
 //! How a typed call comes to its keys: it takes their locks, waits where a cut's queue is full, runs, and logs.
 
+use super::STALL_PAUSE;
 use crate::engine::{Engine, now_ms};
 pub(super) use crate::execute::Access;
 use crate::execute::{Appended, Wanted};
@@ -10,10 +11,7 @@ use crate::resp::Reply;
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::Duration;
 
-/// How long a write waits before it looks again whether the cut's queue has room.
-const STALL_PAUSE: Duration = Duration::from_micros(100);
 /// A transaction in progress: it holds every lock.
 pub(super) trait Within {
     /// Runs `f` in database `db`.

@@ -9,6 +9,7 @@
 //! itself steps a cut must therefore not write in between, or raise [`Engine::set_preimage_limit`] first.
 
 mod access;
+mod follow;
 mod hashes;
 mod hyperloglogs;
 mod keys;
@@ -18,6 +19,7 @@ mod sets;
 mod sorted_sets;
 mod strings;
 
+pub use follow::{ApplyError, Follower};
 pub use keys::Ttl;
 pub use reply::ReplyValue;
 pub use strings::{Expiry, Only, SetOptions};
@@ -26,6 +28,10 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use access::{Access, Within};
 use smallvec::SmallVec;
+use std::time::Duration;
+
+/// How long a write waits before it looks again whether the queue of a cut has room.
+const STALL_PAUSE: Duration = Duration::from_micros(100);
 
 /// One database of an engine, or of a transaction; cheap to make and to copy.
 ///

@@ -1,13 +1,9 @@
 //! Commands by name for embedders, and their replies as owned values.
 
-use super::{Error, Result};
+use super::{Error, Result, STALL_PAUSE};
 use crate::engine::{Engine, Outcome, Request};
 use crate::session::Session;
 use smallvec::SmallVec;
-use std::time::Duration;
-
-/// How long a command waits before it tries again where a cut's queue is full.
-const STALL_PAUSE: Duration = Duration::from_micros(100);
 
 /// A reply, decoded.
 #[derive(Clone, Debug, PartialEq)]

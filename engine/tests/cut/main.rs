@@ -6,6 +6,7 @@
 //! there to the end, which must be the live state. Schedules differ from run to run; the choices follow from a
 //! seed, which every failure prints. `SLUICE_TEST_SEED` sets it, `SLUICE_TEST_ROUNDS` asks for more rounds.
 
+mod applied;
 mod carried;
 mod chained;
 mod client;

@@ -143,7 +143,7 @@ impl CutSink for Image {
             HugeKind::Set => Value::Set(Set::new()),
             HugeKind::ZSet => Value::ZSet(ZSet::new()),
             HugeKind::List => Value::List(List::new()),
-            HugeKind::Opaque(first) => {
+            HugeKind::Opaque(_, first) => {
                 bytes.push(first);
                 opaque(vec![first])
             }

@@ -107,7 +107,7 @@ impl CommandEncoder {
     fn begin(&mut self, meta: &EntryMeta<'_>, kind: HugeKind, count: u64) {
         self.select(meta.db);
         let (name, arguments): (&'static [u8], usize) = match kind {
-            HugeKind::Opaque(first) => {
+            HugeKind::Opaque(_, first) => {
                 self.begin_payload(meta.key, first, count);
                 (b"RESTORE", 0)
             }
@@ -238,7 +238,7 @@ impl CutSink for CommandEncoder {
             }
             ValueView::Opaque(value) => {
                 let (first, others) = value.split();
-                self.begin(meta, HugeKind::Opaque(first), others.len() as u64);
+                self.begin(meta, HugeKind::Opaque(value.type_name(), first), others.len() as u64);
                 self.payload_bytes(others);
             }
         }

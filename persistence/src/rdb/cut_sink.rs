@@ -116,7 +116,7 @@ impl CutSink for RdbEncoder {
             HugeKind::ZSet => value_type::ZSET_2,
             HugeKind::List => value_type::LIST_QUICKLIST_2,
             // It begins with the type it came as, and has no count but its own.
-            HugeKind::Opaque(value_type) => return self.head(meta, value_type),
+            HugeKind::Opaque(_, value_type) => return self.head(meta, value_type),
         };
         self.head(meta, value_type);
         self.length(count);
