@@ -331,7 +331,7 @@ impl Engine {
         let mut fx = crate::keyspace::Effects::default();
         let mut reply = Vec::new();
         let out = Reply::new(&mut reply, false);
-        let mut cx = self.context(&mut fx, Held::All(shards), 0, false, crate::engine::now_ms(), out);
+        let mut cx = self.context(&mut fx, Held::All(shards), 0, false, self.now_ms(), out);
         let mut served: Vec<(Arc<Waiter>, Vec<u8>)> = Vec::new();
         while !ready.is_empty() {
             for (db, key) in std::mem::take(&mut ready).order {

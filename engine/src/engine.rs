@@ -4,6 +4,7 @@
 //! in ascending order, or all), runs it, and appends its effect to the log before it lets go of them; log order is
 //! therefore a legal serial order. The steps are those of [`crate::execute`].
 
+use crate::clock::Clock;
 use crate::command::{CmdError, CmdResult, Command, Flags, KeyFn, KeySpec, Run, TxOp};
 use crate::config::Limits;
 use crate::cut::{Cut, CutBusy, CutShared, QueueLevel};
@@ -24,7 +25,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Most shards: the hash gives them 8 bits.
 pub const MAX_SHARDS: usize = 256;
@@ -86,6 +87,7 @@ pub(crate) struct Inner {
     calls: Vec<CommandStats>,
     /// See [`EngineBuilder::host`].
     pub(crate) host: Option<Host>,
+    clock: Clock,
 }
 
 /// The embedder's own, for its rows to reach.
@@ -150,6 +152,7 @@ pub struct EngineBuilder {
     extra: Vec<&'static Command>,
     renames: Vec<(Vec<u8>, Vec<u8>)>,
     host: Option<Host>,
+    clock: Clock,
 }
 
 impl std::fmt::Debug for EngineBuilder {
@@ -194,6 +197,12 @@ impl EngineBuilder {
         self
     }
 
+    /// The clock by which keys expire; that of the system unless said otherwise. See [`ManualClock`](crate::ManualClock).
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = clock.into();
+        self
+    }
+
     /// Makes the engine.
     ///
     /// # Panics
@@ -228,7 +237,7 @@ impl EngineBuilder {
                 by_name.insert(to[..].into(), id);
             }
         }
-        Ok(Engine::empty(self.shards, self.databases, commands, by_name, self.host))
+        Ok(Engine::empty(self.shards, self.databases, commands, by_name, self.host, self.clock))
     }
 }
 
@@ -239,6 +248,7 @@ impl Engine {
         commands: Vec<&'static Command>,
         by_name: ByName,
         host: Option<Host>,
+        clock: Clock,
     ) -> Engine {
         let mut callable = vec![false; commands.len()];
         by_name.values().for_each(|id| callable[*id] = true);
@@ -267,6 +277,7 @@ impl Engine {
                 callable,
                 calls,
                 host,
+                clock,
             }),
         }
     }
@@ -312,15 +323,17 @@ pub enum Outcome {
     Interrupted,
 }
 
-/// The current Unix time in milliseconds.
-pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as i64
-}
-
 impl Engine {
     /// Settings to begin with.
     pub fn builder() -> EngineBuilder {
-        EngineBuilder { shards: 32, databases: 16, extra: Vec::new(), renames: Vec::new(), host: None }
+        EngineBuilder {
+            shards: 32,
+            databases: 16,
+            extra: Vec::new(),
+            renames: Vec::new(),
+            host: None,
+            clock: Clock::System,
+        }
     }
 
     /// An empty engine of this one's shape, commands and thresholds: to be loaded beside it, and then
@@ -328,8 +341,8 @@ impl Engine {
     pub fn beside(&self) -> Engine {
         let inner = &self.inner;
         let (commands, by_name) = (inner.commands.clone(), inner.by_name.clone());
-        let host = inner.host.clone();
-        let engine = Engine::empty(inner.shards.len(), inner.databases, commands, by_name, host);
+        let (host, clock) = (inner.host.clone(), inner.clock.clone());
+        let engine = Engine::empty(inner.shards.len(), inner.databases, commands, by_name, host, clock);
         engine.limits().copy_from(self.limits());
         engine
     }
@@ -348,6 +361,12 @@ impl Engine {
     /// A new session in database 0.
     pub fn session(&self) -> Session {
         Session::new(self.inner.databases)
+    }
+
+    /// The time the engine sees, in Unix milliseconds: see [`EngineBuilder::clock`].
+    #[inline]
+    pub fn now_ms(&self) -> i64 {
+        self.inner.clock.now_ms()
     }
 
     /// The log.
@@ -509,7 +528,7 @@ impl Engine {
     /// Runs `f` with every shard locked, in database `db`; effects `f` propagates are logged.
     pub fn exclusive<R>(&self, db: u32, out: &mut Vec<u8>, f: impl FnOnce(&mut Ctx<'_>) -> R) -> R {
         let mut fx = Effects::default();
-        let mut cx = self.context(&mut fx, self.hold_all(), db, false, now_ms(), Reply::new(out, false));
+        let mut cx = self.context(&mut fx, self.hold_all(), db, false, self.now_ms(), Reply::new(out, false));
         let r = f(&mut cx);
         let (held, fx) = self.conclude(cx, Appended::Effects);
         self.release(held, fx);
@@ -640,7 +659,7 @@ impl Engine {
                 Forbidden::ReadOnly => self.refuse(row.id, resp3, out, &CmdError::ReadOnlyReplica, true),
             };
         }
-        let (now, may_block) = (s.now(), s.may_block && !from_primary);
+        let (now, may_block) = (s.now(self), s.may_block && !from_primary);
         let mut cx = self.context(&mut s.fx, held, db, from_primary, now, Reply::new(out, resp3));
         cx.keys.may_block = may_block;
         let result = self.run_row(&mut cx, command, args, from_primary, f);

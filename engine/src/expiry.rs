@@ -7,7 +7,7 @@
 
 pub(crate) mod own;
 
-use crate::engine::{Engine, now_ms};
+use crate::engine::Engine;
 use crate::keyspace::events::expired;
 use crate::keyspace::{Effects, Shard};
 use std::sync::atomic::Ordering;
@@ -90,7 +90,7 @@ impl Engine {
         }
         let mut fx = Effects { enabled: self.inner.log.is_active(), ..Effects::default() };
         let Shard { dbs, stats, watched, .. } = &mut *shard;
-        let (next, seen, n) = dbs[db].expire_segment(position, now_ms(), EXPIRE_STEP, |key| {
+        let (next, seen, n) = dbs[db].expire_segment(position, self.now_ms(), EXPIRE_STEP, |key| {
             expired(&self.inner, stats, watched, &mut fx, db as u32, key);
         });
         if !fx.buf.is_empty() {

@@ -6,12 +6,12 @@
 
 pub use crate::blocking::{Blocked, Watch};
 pub use crate::buffer::{Buffer, LONG_STRING};
+pub use crate::clock::now_ms;
 pub use crate::command::{CmdError, CmdResult, Command, Flags, KeyFn, KeySpec, Run, SessionFn, TxOp};
 pub use crate::config::{Limits, Packed};
 pub use crate::encoding::{EncodingError, Intset, Listpack, LpValue};
 pub use crate::engine::{
     CommandStats, DEFAULT_PREIMAGE_LIMIT, MAX_DATABASES, MAX_SHARDS, Outcome, RenameError, Request, Row,
-    now_ms,
 };
 pub use crate::entry::{Entry, EntryMut, EntryRef, MAX_KEY_LEN, MAX_STRING_LEN, Payload};
 pub use crate::expiry::ExpireRound;

@@ -57,6 +57,7 @@
 mod api;
 mod blocking;
 mod buffer;
+mod clock;
 mod command;
 mod commands;
 mod config;
@@ -86,6 +87,7 @@ mod value;
 mod words;
 
 pub use api::{ApplyError, Db, Expiry, Follower, Only, ReplyValue, SetOptions, Ttl};
+pub use clock::{Clock, ManualClock};
 pub use cut::{Cut, CutBusy, CutSink, Element, EntryMeta, HugeKind, Step};
 pub use engine::{Engine, EngineBuilder};
 pub use error::{Error, Result};

@@ -215,7 +215,7 @@ impl Loader {
     fn flush_shard(&mut self, shard: usize) {
         let Shard { dbs, watched, .. } = &mut *self.engine.inner.shards[shard].lock();
         if !watched.is_empty() {
-            let now = crate::engine::now_ms();
+            let now = self.engine.now_ms();
             for (_, db, entry) in &self.batches[shard] {
                 let due = entry.as_ref().expire().is_some_and(|at| at <= now);
                 watched.appeared(*db, entry.as_ref().key(), if due { Standing::Due } else { Standing::Live });

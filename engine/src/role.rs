@@ -165,7 +165,7 @@ mod tests {
         let engine = Engine::default();
         engine.log().activate();
         engine.db(0).set("k", "v").expect("a string");
-        engine.db(0).expire_at("k", crate::engine::now_ms() + 1);
+        engine.db(0).expire_at("k", engine.now_ms() + 1);
         engine.hold_writes(true);
         let end = engine.log().end();
         while engine.db(0).exists("k") {}

@@ -1,7 +1,7 @@
 //! A session: what one client has selected, queued and watched.
 
 use crate::command::{CmdError, Command, Flags, Run, TxOp};
-use crate::engine::{Engine, Outcome, Row, now_ms};
+use crate::engine::{Engine, Outcome, Row};
 use crate::keyspace::Effects;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub struct Session {
     pub resp3: bool,
     /// Commands come from this node's primary: they see expired keys and are not logged again.
     pub from_primary: bool,
-    /// The time commands see, in Unix milliseconds; 0 takes the clock for each command.
+    /// The time commands see, in Unix milliseconds; 0 takes the engine's clock for each command.
     pub now_ms: i64,
     /// Blocking commands may wait: [`crate::engine::Outcome::Blocked`] is understood. Otherwise they reply nothing at once.
     pub may_block: bool,
@@ -192,8 +192,8 @@ impl Session {
 
     /// The time its commands see.
     #[inline]
-    pub(crate) fn now(&self) -> i64 {
-        if self.now_ms == 0 { now_ms() } else { self.now_ms }
+    pub(crate) fn now(&self, engine: &Engine) -> i64 {
+        if self.now_ms == 0 { engine.now_ms() } else { self.now_ms }
     }
 
     /// Has a command interrupted a block, whose rest waits for [`crate::Engine::resume`]?

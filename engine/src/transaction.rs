@@ -154,7 +154,7 @@ impl Engine {
             s.unwatch();
             s.watched_in = Some(self.clone());
         }
-        let now = s.now();
+        let now = s.now(self);
         for key in keys {
             let h = hash(key);
             let mut shard = self.inner.shards[self.inner.shard_of(h)].lock();
@@ -234,7 +234,7 @@ impl Engine {
             block
         });
         let mut fx = std::mem::take(&mut s.fx);
-        let mut cx = self.context(&mut fx, held, s.db, s.from_primary, s.now(), Reply::new(out, s.resp3));
+        let mut cx = self.context(&mut fx, held, s.db, s.from_primary, s.now(self), Reply::new(out, s.resp3));
         let due = s.watches.iter().any(|w| cx.keys.expired_since(w.db, &w.key, &s.touched));
         let block = if s.was_touched() || due {
             cx.out.null_array();
@@ -264,7 +264,7 @@ impl Engine {
             return Outcome::Stalled;
         };
         let mut fx = std::mem::take(&mut s.fx);
-        let mut cx = self.context(&mut fx, held, s.db, s.from_primary, s.now(), Reply::new(out, s.resp3));
+        let mut cx = self.context(&mut fx, held, s.db, s.from_primary, s.now(self), Reply::new(out, s.resp3));
         let block = self.run_block(caller, block, &mut cx);
         let (held, effects) = self.conclude(cx, Appended::Effects);
         self.release(held, effects);

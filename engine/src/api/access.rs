@@ -1,7 +1,7 @@
 //! How a typed call comes to its keys: it takes their locks, waits where a cut's queue is full, runs, and logs.
 
 use super::STALL_PAUSE;
-use crate::engine::{Engine, now_ms};
+use crate::engine::Engine;
 pub(super) use crate::execute::Access;
 use crate::execute::{Appended, Wanted};
 use crate::expiry::own::Expiries;
@@ -72,7 +72,7 @@ impl Engine {
                 None => std::thread::sleep(STALL_PAUSE),
             }
         };
-        let mut cx = self.context(&mut fx, held, db, false, now_ms(), Reply::new(&mut out, false));
+        let mut cx = self.context(&mut fx, held, db, false, self.now_ms(), Reply::new(&mut out, false));
         let r = self.run_typed(&mut cx, keys, access, f);
         let (held, fx) = self.conclude(cx, Appended::Effects);
         self.release(held, fx);
@@ -104,7 +104,8 @@ impl Engine {
             std::thread::sleep(STALL_PAUSE);
         }
         let (mut fx, mut out) = (Effects::default(), Vec::new());
-        let cx = self.context(&mut fx, self.hold_all(), db, false, now_ms(), Reply::new(&mut out, false));
+        let cx =
+            self.context(&mut fx, self.hold_all(), db, false, self.now_ms(), Reply::new(&mut out, false));
         let cx = RefCell::new(cx);
         let r = catch_unwind(AssertUnwindSafe(|| f(&cx)));
         let (held, fx) = self.conclude(cx.into_inner(), Appended::Effects);

@@ -1,7 +1,6 @@
 //! Typed operations on keys of any type, and on a whole database.
 
 use super::{Access, Db, Error, Result};
-use crate::engine::now_ms;
 use crate::entry::EntryRef;
 use crate::keyspace::Event;
 use crate::value::Type;
@@ -75,14 +74,18 @@ impl Db<'_> {
     /// Makes a key expire after some time; false where there is no such key.
     pub fn expire(&self, key: impl AsRef<[u8]>, after: Duration) -> bool {
         let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
-        self.expire_at(key, now_ms().saturating_add(after))
+        self.expire_when(key.as_ref(), |now| now.saturating_add(after))
     }
 
     /// Makes a key expire at a Unix time in milliseconds, which deletes it where that is past; false where there is
     /// no such key.
     pub fn expire_at(&self, key: impl AsRef<[u8]>, at_ms: i64) -> bool {
-        let key = key.as_ref();
+        self.expire_when(key.as_ref(), |_| at_ms)
+    }
+
+    fn expire_when(&self, key: &[u8], at_ms: impl FnOnce(i64) -> i64) -> bool {
         self.run(&[key], Access::Write, |cx| {
+            let at_ms = at_ms(cx.keys.now);
             if !cx.keys.live(key) {
                 return false;
             }

@@ -138,7 +138,7 @@ impl Engine {
         if !own.any.load(Ordering::Acquire) {
             return 0;
         }
-        let (started, now) = (Instant::now(), crate::engine::now_ms());
+        let (started, now) = (Instant::now(), self.now_ms());
         let mut removed = 0;
         while started.elapsed() < budget {
             let due = own.names.lock().due(now);
