@@ -79,6 +79,17 @@ impl Engine {
         r
     }
 
+    /// Runs `f` with one shard locked, which changes nothing but that it may remove what has expired.
+    pub(super) fn with_shard<R>(&self, db: u32, shard: usize, f: impl FnOnce(&mut Ctx<'_>) -> R) -> R {
+        let (mut fx, mut out) = (Effects::default(), Vec::new());
+        let held = self.lock_indexes(SmallVec::from_slice(&[shard]));
+        let mut cx = self.context(&mut fx, held, db, false, self.now_ms(), Reply::new(&mut out, false));
+        let r = f(&mut cx);
+        let (held, fx) = self.conclude(cx, Appended::Apart);
+        self.release(held, fx);
+        r
+    }
+
     /// Runs one typed call on keys that are locked; a writable replica remembers which it must expire itself.
     fn run_typed<R>(
         &self,

@@ -61,6 +61,21 @@ impl Db<'_> {
         Ok(self.read_hash(key.as_ref(), |h| h.get(field).map(|v| v.to_vec()))?.flatten())
     }
 
+    /// What `f` makes of the value of a field, which is not copied. `f` runs under the lock of the key's shard: see
+    /// [`Db::get_with`].
+    pub fn hget_with<R>(
+        &self,
+        key: impl AsRef<[u8]>,
+        field: impl AsRef<[u8]>,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        let field = field.as_ref();
+        let found = self.read_hash(key.as_ref(), |hash| {
+            hash.get(field).map(|value| f(value.as_bytes(&mut itoa::Buffer::new())))
+        });
+        Ok(found?.flatten())
+    }
+
     /// All fields and values: in the order of insertion while the hash is small, in no order when large.
     pub fn hgetall(&self, key: impl AsRef<[u8]>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let all = self.read_hash(key.as_ref(), |h| h.iter().map(|(f, v)| (f.to_vec(), v.to_vec())).collect());

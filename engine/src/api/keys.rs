@@ -30,14 +30,6 @@ pub enum Ttl {
 /// assert_eq!(db.ttl("b"), Ttl::Forever);
 /// assert_eq!(db.type_of("c"), Some(Type::String));
 /// assert_eq!(db.del(&["a", "b", "missing"]), 2);
-///
-/// // A scan goes on while others write; every key that is there all the time comes once.
-/// let (mut cursor, mut found) = (0, Vec::new());
-/// loop {
-///     cursor = db.scan(cursor, 100, |key| found.push(key.to_vec()));
-///     if cursor == 0 { break }
-/// }
-/// assert_eq!(found, [b"c"]);
 /// db.flush();
 /// assert!(db.is_empty());
 /// # Ok::<(), Error>(())
@@ -160,12 +152,6 @@ impl Db<'_> {
     /// True where there is no key.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// One step of a scan: calls `report` with about `count` keys and returns the next cursor, 0 at the end. Begin
-    /// with cursor 0. `report` runs under locks and must not call the engine.
-    pub fn scan(&self, cursor: u64, count: usize, mut report: impl FnMut(&[u8])) -> u64 {
-        self.run_all(|cx| cx.keys.scan(cursor, count, |e| report(e.key())))
     }
 
     /// Deletes every key of the database.

@@ -15,6 +15,7 @@ mod hyperloglogs;
 mod keys;
 mod lists;
 mod reply;
+mod scan;
 mod sets;
 mod sorted_sets;
 mod strings;
@@ -51,10 +52,30 @@ impl std::fmt::Debug for Db<'_> {
 }
 
 impl Engine {
+    /// A database, where the engine has one of that number.
+    ///
+    /// ```
+    /// # use sluice_engine::{Engine, Error};
+    /// let engine = Engine::builder().databases(4).build();
+    /// engine.try_db(3)?.set("k", "v")?;
+    /// assert_eq!(engine.try_db(4).unwrap_err(), Error::NoSuchDatabase);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDatabase`].
+    pub fn try_db(&self, index: u32) -> Result<Db<'_>> {
+        if index < self.databases() {
+            Ok(Db { engine: self, index, within: None })
+        } else {
+            Err(Error::NoSuchDatabase)
+        }
+    }
+
     /// A database.
     ///
     /// # Panics
-    /// Where the engine has no database of that number; see [`crate::EngineBuilder::databases`].
+    /// Where the engine has no database of that number; see [`crate::EngineBuilder::databases`] and [`Engine::try_db`].
     pub fn db(&self, index: u32) -> Db<'_> {
         assert!(index < self.databases(), "there is no database {index} of {}", self.databases());
         Db { engine: self, index, within: None }
@@ -98,9 +119,7 @@ impl<'a> Db<'a> {
 
     /// Another database of the same engine, or transaction.
     pub fn select(&self, index: u32) -> Result<Db<'a>> {
-        if index >= self.engine.databases() {
-            return Err(Error::NoSuchDatabase);
-        }
+        self.engine.try_db(index)?;
         Ok(Db { index, ..*self })
     }
 }

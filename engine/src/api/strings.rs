@@ -87,6 +87,23 @@ impl Db<'_> {
         self.run(&[key], Access::Read, |cx| Ok(cx.keys.string(key)?.map(text)))
     }
 
+    /// What `f` makes of the value of a key, which is not copied. `f` runs under the lock of the key's shard: it must be
+    /// quick, as others wait, and must not call the engine.
+    ///
+    /// ```
+    /// # use sluice_engine::{Engine, Error};
+    /// # let engine = Engine::default();
+    /// let db = engine.db(0);
+    /// db.set("page", "<html>")?;
+    /// assert_eq!(db.get_with("page", |bytes| bytes.starts_with(b"<"))?, Some(true));
+    /// assert_eq!(db.get_with("none", <[u8]>::len)?, None);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn get_with<R>(&self, key: impl AsRef<[u8]>, f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        let key = key.as_ref();
+        self.run(&[key], Access::Read, |cx| Ok(cx.keys.string(key)?.map(|value| value.with(f))))
+    }
+
     /// The values of several keys; `None` also where a key holds something else than a string.
     pub fn get_many(&self, keys: &[impl AsRef<[u8]>]) -> Vec<Option<Vec<u8>>> {
         let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();

@@ -106,10 +106,31 @@ impl Keys<'_> {
 
     /// One step of SCAN over the selected database; `report` gets live entries, expired ones are removed on the way.
     /// Needs `Run::All`.
-    pub fn scan(&mut self, cursor: u64, count: usize, mut report: impl FnMut(EntryRef<'_>)) -> u64 {
+    pub fn scan(&mut self, cursor: u64, count: usize, report: impl FnMut(EntryRef<'_>)) -> u64 {
+        self.live_of(report, |keys, visit| keys.scan_entries(cursor, count, visit))
+    }
+
+    /// The same within one shard, which is locked: `at` is a position in it, 0 at its begin and end.
+    pub(crate) fn scan_shard(
+        &mut self,
+        shard: usize,
+        at: u64,
+        count: usize,
+        report: impl FnMut(EntryRef<'_>),
+    ) -> u64 {
+        let db = self.db as usize;
+        self.live_of(report, |keys, visit| keys.held.shard(shard).dbs[db].scan(at, count, visit))
+    }
+
+    /// Reports those that live of the entries that `walk` visits, and removes the others.
+    fn live_of(
+        &mut self,
+        mut report: impl FnMut(EntryRef<'_>),
+        walk: impl FnOnce(&mut Self, &mut dyn FnMut(EntryRef<'_>)) -> u64,
+    ) -> u64 {
         let (now, see) = (self.now, self.see_expired);
         let mut due: Vec<Vec<u8>> = Vec::new();
-        let next = self.scan_entries(cursor, count, |e| {
+        let next = walk(self, &mut |e| {
             if see || e.expire().is_none_or(|t| t > now) {
                 report(e);
             } else {
