@@ -483,13 +483,18 @@ impl Engine {
     /// A cursor of the log from a moment at which no command is under way, without the state at that moment: the log is
     /// active from then on at the latest.
     pub fn follow_log(&self) -> LogReader {
+        self.follow_here().0
+    }
+
+    /// The same with the database that is selected there, if the log does not select one again.
+    pub(crate) fn follow_here(&self) -> (LogReader, Option<u32>) {
         let shards = self.inner.lock_all();
         if !self.inner.role.get().is_replica() {
             self.inner.log.forget_selection();
         }
-        let reader = self.inner.log.follow();
+        let here = (self.inner.log.follow(), self.inner.log.selected());
         drop(shards);
-        reader
+        here
     }
 
     /// Is a cut in progress?

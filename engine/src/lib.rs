@@ -86,7 +86,7 @@ mod transaction;
 mod value;
 mod words;
 
-pub use api::{ApplyError, Db, Expiry, Follower, Only, ReplyValue, SetOptions, Ttl};
+pub use api::{ApplyError, Change, Db, Expiry, Feed, Follower, Only, ReplyValue, SetOptions, Ttl};
 pub use clock::{Clock, ManualClock};
 pub use cut::{Cut, CutBusy, CutSink, Element, EntryMeta, HugeKind, Step};
 pub use engine::{Engine, EngineBuilder};

@@ -9,6 +9,7 @@
 //! itself steps a cut must therefore not write in between, or raise [`Engine::set_preimage_limit`] first.
 
 mod access;
+mod feed;
 mod follow;
 mod hashes;
 mod hyperloglogs;
@@ -20,6 +21,7 @@ mod sets;
 mod sorted_sets;
 mod strings;
 
+pub use feed::{Change, Feed};
 pub use follow::{ApplyError, Follower};
 pub use keys::Ttl;
 pub use reply::ReplyValue;
