@@ -91,6 +91,70 @@ pub enum Element<'a> {
 }
 
 /// The consumer of a cut. Its methods may run with a shard lock held: they copy or encode, and do no I/O.
+///
+/// Most keys come whole. A huge value comes element by element, so that neither it nor what it takes to deliver it stops
+/// anyone. Between two steps the consumer writes what it has gathered, at its own pace.
+///
+/// ```
+/// use sluice_engine::{CutSink, Element, Engine, EntryMeta, HugeKind, Step, ValueView};
+///
+/// /// Lines of text: keys, and what is in strings and hashes.
+/// #[derive(Default)]
+/// struct Dump {
+///     text: String,
+/// }
+///
+/// impl CutSink for Dump {
+///     fn entry(&mut self, meta: &EntryMeta<'_>, value: ValueView<'_>) {
+///         self.text += &format!("{} ", meta.key.escape_ascii());
+///         match value {
+///             ValueView::Str(bytes) => self.text += &bytes.escape_ascii().to_string(),
+///             ValueView::Int(n) => self.text += &n.to_string(),
+///             ValueView::Hash(hash) => {
+///                 for (field, value) in hash.iter() {
+///                     self.text += &format!("{}={};", field.to_vec().escape_ascii(), value.to_vec().escape_ascii());
+///                 }
+///             }
+///             _ => {}
+///         }
+///         self.text += "\n";
+///     }
+///     fn begin_huge(&mut self, meta: &EntryMeta<'_>, _: HugeKind, _elements: u64) {
+///         self.text += &format!("{} ", meta.key.escape_ascii());
+///     }
+///     fn element(&mut self, element: Element<'_>) {
+///         if let Element::Field(field, value) = element {
+///             self.text += &format!("{}={};", field.escape_ascii(), value.escape_ascii());
+///         }
+///     }
+///     fn end_huge(&mut self) {
+///         self.text += "\n";
+///     }
+///     fn pending(&self) -> usize {
+///         self.text.len()
+///     }
+/// }
+///
+/// let engine = Engine::default();
+/// engine.db(0).set("greeting", "hello")?;
+/// engine.db(0).hset("user:1", "name", "Ada")?;
+/// (0..200).try_for_each(|n| engine.db(0).hset("huge", n.to_string(), "x").map(|_| ()))?;
+///
+/// let mut cut = engine.begin_cut()?;
+/// engine.db(0).set("greeting", "too late")?;
+/// let (mut dump, mut file) = (Dump::default(), Vec::new());
+/// loop {
+///     let step = cut.step(&mut dump, 64 << 10);
+///     file.extend(std::mem::take(&mut dump.text).into_bytes()); // here it may take its time
+///     if step == Step::Done {
+///         break;
+///     }
+/// }
+/// let text = String::from_utf8(file)?;
+/// assert!(text.contains("greeting hello\n") && text.contains("user:1 name=Ada;\n"));
+/// assert_eq!(text.matches("=x;").count(), 200);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait CutSink {
     /// One whole key.
     fn entry(&mut self, meta: &EntryMeta<'_>, value: ValueView<'_>);
@@ -110,6 +174,12 @@ pub trait CutSink {
 #[error("a cut is already in progress")]
 pub struct CutBusy;
 
+impl From<CutBusy> for crate::error::Error {
+    fn from(_: CutBusy) -> crate::error::Error {
+        crate::error::Error::CutBusy
+    }
+}
+
 /// Whether a cut has more to deliver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -119,7 +189,9 @@ pub enum Step {
     Done,
 }
 
-/// A cut in progress; dropping it before its end aborts it.
+/// A cut in progress: every key as it stood at [`Cut::offset`] of the log. Whoever calls [`Cut::step`] is given them, in
+/// slices; what others overwrite meanwhile is kept for it, within [`Engine::set_preimage_limit`](crate::Engine::set_preimage_limit). Dropping
+/// it before its end gives it up, and costs nobody anything. See [`CutSink`] for an example.
 pub struct Cut {
     inner: Arc<Inner>,
     shared: Arc<CutShared>,

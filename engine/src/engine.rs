@@ -113,7 +113,24 @@ impl Inner {
     }
 }
 
-/// The data store. Clones share it.
+/// The data store. Clones share it, and any thread may use any of them.
+///
+/// ```
+/// use sluice_engine::Engine;
+///
+/// let engine = Engine::default(); // or `Engine::builder()`
+/// let threads: Vec<_> = (0..4)
+///     .map(|_| {
+///         let engine = engine.clone();
+///         std::thread::spawn(move || (0..100).try_for_each(|_| engine.db(0).incr_by("visits", 1).map(|_| ())))
+///     })
+///     .collect();
+/// for thread in threads {
+///     thread.join().expect("it does not panic")?;
+/// }
+/// assert_eq!(engine.db(0).get("visits")?.as_deref(), Some(b"400".as_slice()));
+/// # Ok::<(), sluice_engine::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) inner: Arc<Inner>,
@@ -146,6 +163,13 @@ pub enum RenameError {
 }
 
 /// Settings of an engine that cannot change later.
+///
+/// ```
+/// use sluice_engine::Engine;
+///
+/// let engine = Engine::builder().shards(64).databases(1).build();
+/// assert_eq!((engine.shards(), engine.databases()), (64, 1));
+/// ```
 pub struct EngineBuilder {
     shards: usize,
     databases: u32,
@@ -178,7 +202,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Registers more commands. A row replaces a built-in one of the same name.
+    /// Registers more commands. A row replaces a built-in one of the same name. What rows are made of is in
+    /// [`internals`](crate::internals), and may change.
     pub fn commands(mut self, rows: impl IntoIterator<Item = &'static Command>) -> Self {
         self.extra.extend(rows);
         self
@@ -469,13 +494,19 @@ impl Engine {
         }
     }
 
-    /// Begins a cut at the log's present end.
+    /// Begins a cut at the log's present end. There is one at a time; see [`CutSink`](crate::CutSink) for who takes it.
+    ///
+    /// # Errors
+    /// Another is in progress.
     pub fn begin_cut(&self) -> Result<Cut, CutBusy> {
         Cut::begin(&self.inner)
     }
 
     /// The same with a cursor of the log from there on. The log is active from that moment at the latest, and nothing is
     /// missing in it: no command is under way then.
+    ///
+    /// # Errors
+    /// Another is in progress.
     pub fn begin_cut_with_log(&self) -> Result<(Cut, LogReader), CutBusy> {
         Cut::begin_with_log(&self.inner)
     }

@@ -3,7 +3,6 @@
 //! Every variant is the error line that a client of the server gets, its code first and without the leading `-`, byte for byte
 //! what Redis says: that is what [`Error`]'s `Display` writes. Those with a fixed text take no memory.
 
-use crate::cut::CutBusy;
 use std::borrow::Cow;
 
 /// The result of a typed call, or of a command.
@@ -185,12 +184,6 @@ impl Error {
 impl From<String> for Error {
     fn from(text: String) -> Error {
         Error::Text(text.into())
-    }
-}
-
-impl From<CutBusy> for Error {
-    fn from(_: CutBusy) -> Error {
-        Error::CutBusy
     }
 }
 

@@ -12,47 +12,49 @@
 //! cache in another process: each is a consumer of that pair, and can be one of yours.
 //!
 //! ```
-//! use sluice_engine::{CutSink, Element, Engine, EntryMeta, HugeKind, Step, ValueView};
+//! use sluice_engine::{Engine, Error};
 //!
 //! let engine = Engine::default();
-//! engine.log().activate(); // records from here on; without followers it costs nothing
 //!
-//! // Typed calls, and every Redis command beside them.
+//! // Typed calls, and every command beside them. Both are refused with the same error.
 //! let db = engine.db(0);
 //! db.set("greeting", "hello")?;
 //! db.hset("user:1", "name", "Ada")?;
 //! engine.execute(&["ZADD", "scores", "7", "ada"])?;
+//! assert_eq!(engine.execute(&["INCR", "greeting"]), Err(Error::NotInteger));
+//!
+//! // Several calls as one step, for everyone and in the log.
 //! engine.transaction(0, |db| db.incr_by("visits", 1))?;
 //!
-//! // A consumer of cuts is told of whole keys, and of huge values element by element.
-//! #[derive(Default)]
-//! struct Keys(Vec<String>);
-//! impl CutSink for Keys {
-//!     fn entry(&mut self, meta: &EntryMeta<'_>, _: ValueView<'_>) {
-//!         self.0.push(String::from_utf8_lossy(meta.key).into_owned());
-//!     }
-//!     fn begin_huge(&mut self, meta: &EntryMeta<'_>, _: HugeKind, _elements: u64) {
-//!         self.0.push(String::from_utf8_lossy(meta.key).into_owned());
-//!     }
-//!     fn element(&mut self, _: Element<'_>) {}
-//!     fn end_huge(&mut self) {}
-//!     fn pending(&self) -> usize { 0 }
-//! }
+//! // The pair: a cut, and the log from its offset on. What is written meanwhile is in the log.
+//! let (mut cut, mut log) = engine.begin_cut_with_log()?;
+//! db.del(&["greeting"]);
 //!
-//! let mut cut = engine.begin_cut()?;
-//! let mut log = engine.log().reader(cut.offset())?;
-//! db.del(&["greeting"]); // after the cut began: the cut delivers the key, the log deletes it
-//! let mut keys = Keys::default();
-//! while cut.step(&mut keys, 64 << 10) == Step::More {}
-//! keys.0.sort();
-//! assert_eq!(keys.0, ["greeting", "scores", "user:1", "visits"]);
-//! assert!(log.read(usize::MAX)?.ends_with(b"*2\r\n$3\r\nDEL\r\n$8\r\ngreeting\r\n"));
+//! // A follower takes both, here or at the other end of a socket, and is equal to its source.
+//! let copy = Engine::default();
+//! let mut follower = copy.load_cut(&mut cut)?;
+//! assert!(copy.db(0).exists("greeting"));
+//! copy.apply(&mut follower, &log.read(usize::MAX)?)?;
+//! assert!(!copy.db(0).exists("greeting"));
+//! assert_eq!(follower.applied(), engine.log().end());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Where to read on: [`Db`] for the typed calls, [`Engine::execute`] for commands by name, [`Cut`] and [`Log`] for
-//! the pair. `examples/embed.rs` in the repository shows all of it at work. What stands in [`internals`] is for the
-//! other crates of Sluice, and may change at any time.
+//! Where to read on:
+//!
+//! | to | see |
+//! |---|---|
+//! | make an engine | [`Engine::builder`], [`EngineBuilder`], [`Clock`] |
+//! | call it | [`Engine::db`] and the methods of [`Db`]; [`Engine::transaction`] |
+//! | run commands by name | [`Engine::execute`]; [`Engine::execute_in`] with a [`Session`] |
+//! | know why something was refused | [`Error`] |
+//! | have expired keys removed that nobody asks for | [`Engine::expire_cycle`] |
+//! | learn of changes | [`Engine::feed`] (all of them, in order), [`Engine::listen`] (names of events) |
+//! | have a snapshot | [`Engine::begin_cut`], [`CutSink`] |
+//! | follow another engine | [`Engine::load_cut`], [`Engine::apply`] |
+//!
+//! `examples/embed.rs` in the repository shows all of it at work. What stands in [`internals`] is for the other crates of
+//! Sluice and may change at any time, and so may methods that take or return what is there.
 
 mod api;
 mod blocking;

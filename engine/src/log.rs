@@ -87,7 +87,23 @@ struct Inner {
 
 type Waker = Box<dyn Fn() + Send + Sync>;
 
-/// The log. Cheap to share; see the module's text.
+/// The log: one ordered stream of what writes did, as commands in RESP, addressed by byte offset. Cheap to share.
+///
+/// It keeps the newest bytes, as many as [`Log::set_backlog_size`] says, and everything from the slowest [`LogReader`] on; whoever
+/// lets a reader stand still pays with memory. Nothing is recorded, and the offset stands still, until somebody follows
+/// or [`Log::activate`] is called.
+///
+/// ```
+/// use sluice_engine::Engine;
+///
+/// let engine = Engine::default();
+/// engine.log().activate();
+/// engine.db(0).set("k", "v")?;
+/// let mut reader = engine.log().reader(0)?;
+/// assert_eq!(&reader.read(usize::MAX)?[23..], b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n"); // behind SELECT 0
+/// assert_eq!((reader.offset(), reader.lag()), (engine.log().end(), 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Log {
     inner: Mutex<Inner>,
     end: AtomicU64,

@@ -143,8 +143,8 @@ fn another_type_is_one_error_and_the_end_also_half_way() {
     let db = engine.db(0);
     db.set("text", "1").unwrap();
     let wrong = Err(Error::WrongType);
-    assert_eq!(db.sscan("text").collect::<Vec<_>>(), [wrong.clone()]);
-    assert_eq!(db.lscan("text").collect::<Vec<_>>(), [wrong.clone()]);
+    assert_eq!(db.sscan("text").collect::<Vec<_>>(), std::slice::from_ref(&wrong));
+    assert_eq!(db.lscan("text").collect::<Vec<_>>(), std::slice::from_ref(&wrong));
     db.sadd("set", &(0..STAY).map(|n| format!("m{n}")).collect::<Vec<_>>()).unwrap();
     let mut members = db.sscan("set");
     assert!(members.next().unwrap().is_ok());

@@ -188,6 +188,21 @@ impl Events {
 impl Engine {
     /// Has `listener` told of events of these classes, in place of who listened before. It is called under the locks of
     /// the shards that the events happened in: it must be quick, and must not call the engine.
+    ///
+    /// ```
+    /// use sluice_engine::{Class, Engine, Event};
+    /// use std::sync::mpsc;
+    ///
+    /// let engine = Engine::default();
+    /// let (told, heard) = mpsc::channel();
+    /// engine.listen(Class::EXPIRED | Class::LIST, move |happening| {
+    ///     let _ = told.send((happening.event, happening.key.to_vec()));
+    /// });
+    /// engine.db(0).set("no list", "x")?;
+    /// engine.db(0).rpush("jobs", &["wash"])?;
+    /// assert_eq!(heard.try_iter().collect::<Vec<_>>(), [(Event::RPush, b"jobs".to_vec())]);
+    /// # Ok::<(), sluice_engine::Error>(())
+    /// ```
     pub fn listen(&self, classes: Class, listener: impl Fn(Happening<'_>) + Send + Sync + 'static) {
         let listening = &self.inner.listening;
         *listening.listener.write() = Some(Arc::new(listener));

@@ -47,7 +47,7 @@ impl From<i64> for LongDouble {
 
 impl LongDouble {
     /// Reads a number as `strtold` of the whole text does. Refused are the empty text, surrounding
-    /// spaces, NaN, overflow, underflow to zero and texts of [`MAX_TEXT`] bytes or more. Infinities
+    /// spaces, NaN, overflow, underflow to zero and texts of 5,120 bytes or more. Infinities
     /// are accepted: Redis refuses them only as a result, with another error.
     pub fn parse(text: &[u8]) -> Option<Self> {
         if text.is_empty() || text.len() >= MAX_TEXT {

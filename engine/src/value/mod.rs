@@ -41,7 +41,7 @@ pub enum Value {
     Opaque(Opaque),
 }
 
-/// The names `TYPE` prints.
+/// The type of a key's value, by the names `TYPE` prints: see [`Db::type_of`](crate::Db::type_of).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
     /// `string`
@@ -151,7 +151,8 @@ impl Value {
     }
 }
 
-/// A key's value as a reader sees it.
+/// A key's value as the consumer of a cut sees it, where it lies: see [`CutSink`](crate::CutSink) for an example. Collections have
+/// an `iter`, whose items have a `to_vec`.
 #[derive(Clone, Copy, Debug)]
 pub enum ValueView<'a> {
     /// A string.
