@@ -97,3 +97,8 @@ pub use keyspace::events::{Class, Event, Happening};
 pub use log::{Log, LogGone, LogReader};
 pub use session::Session;
 pub use value::{Type, ValueView};
+
+/// The program in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
