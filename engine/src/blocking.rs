@@ -255,6 +255,7 @@ impl Keys<'_> {
     }
 }
 
+/// # Commands that wait
 impl Engine {
     /// Commands that wait for keys.
     pub fn blocked(&self) -> usize {

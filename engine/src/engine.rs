@@ -348,6 +348,7 @@ pub enum Outcome {
     Interrupted,
 }
 
+/// # Making one, and its settings
 impl Engine {
     /// Settings to begin with.
     pub fn builder() -> EngineBuilder {
@@ -424,7 +425,10 @@ impl Engine {
     pub fn changes(&self) -> u64 {
         self.inner.changes.load(Ordering::Relaxed)
     }
+}
 
+/// # The command table, for servers
+impl Engine {
     /// The whole command table, by index.
     pub fn rows(&self) -> impl Iterator<Item = Row> + '_ {
         self.inner.commands.iter().enumerate().map(|(id, command)| Row { id, command })
@@ -493,7 +497,10 @@ impl Engine {
             }
         }
     }
+}
 
+/// # Cuts, the log, and counters
+impl Engine {
     /// Begins a cut at the log's present end. There is one at a time; see [`CutSink`](crate::CutSink) for who takes it.
     ///
     /// # Errors
@@ -560,7 +567,10 @@ impl Engine {
         self.inner.shards.iter().for_each(|s| s.lock().add_sizes(&mut sizes));
         sizes
     }
+}
 
+/// # Running rows, for servers
+impl Engine {
     /// Runs `f` with every shard locked, in database `db`; effects `f` propagates are logged.
     pub fn exclusive<R>(&self, db: u32, out: &mut Vec<u8>, f: impl FnOnce(&mut Ctx<'_>) -> R) -> R {
         let mut fx = Effects::default();

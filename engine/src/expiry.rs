@@ -35,6 +35,7 @@ impl ExpireRound {
     }
 }
 
+/// # Expired keys
 impl Engine {
     /// Removes expired keys for at most `budget`; returns how many. Call it regularly on a primary. On a replica, and while
     /// [writes wait](Engine::hold_writes), it does nothing.

@@ -33,6 +33,7 @@ const BATCH: usize = 64;
 /// Keys a loader prepares room for at once: a source may lie about its size.
 const MAX_RESERVE: usize = 1 << 24;
 
+/// # Loading
 impl Engine {
     /// A loader into this engine.
     pub fn loader(&self) -> Loader {

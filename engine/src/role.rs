@@ -78,6 +78,7 @@ impl RoleCell {
     }
 }
 
+/// # The role
 impl Engine {
     /// On a replica, expired keys are hidden but stay until the primary deletes them, and what local clients write is
     /// not logged: the log is the primary's. When this returns, nothing of the other role appends to the log any more.

@@ -14,6 +14,7 @@ use crate::resp::{ParseState, Parsed, resume};
 use crate::session::Session;
 use crate::value::list::{NodeLimit, NodeView};
 use crate::value::{Hash, List, Opaque, Set, TypeName, Value, ValueView, ZSet};
+use std::sync::Arc;
 
 /// Most bytes of a command of the log that has not come whole.
 const MAX_PARTIAL: usize = 8 << 30;
@@ -24,6 +25,7 @@ const CUT_STEP: usize = 64 << 10;
 
 /// How far an engine has come in the log of another: see [`Engine::apply`].
 pub struct Follower {
+    engine: Engine,
     session: Session,
     /// Up to here everything is applied.
     applied: u64,
@@ -57,6 +59,12 @@ impl Follower {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
+    /// The engine is no replica any more and goes its own way.
+    #[error("the engine stands for itself since offset {offset} of the log")]
+    Promoted {
+        /// Up to which everything is applied.
+        offset: u64,
+    },
     /// The bytes are no log.
     #[error("the log is broken at offset {offset}: {why}")]
     Malformed {
@@ -123,6 +131,7 @@ impl Engine {
         session.from_primary = true;
         session.db = db;
         Follower {
+            engine: self.clone(),
             session,
             applied: offset,
             partial: Vec::new(),
@@ -134,7 +143,6 @@ impl Engine {
     /// Applies the next bytes of the log that is followed, of which the first is that at [`Follower::offset`]. They may end
     /// anywhere: a command that has not come whole waits for its rest. It is the other side of [`LogReader::read`](crate::LogReader::read).
     ///
-    /// Only one thread at a time may apply, and to the engine that made the follower.
     ///
     /// ```
     /// use sluice_engine::Engine;
@@ -160,9 +168,16 @@ impl Engine {
     ///
     /// # Errors
     /// With the offset of a command that cannot be applied. The same error comes from then on.
+    ///
+    /// # Panics
+    /// Where another engine made the follower.
     pub fn apply(&self, follower: &mut Follower, bytes: &[u8]) -> std::result::Result<(), ApplyError> {
+        assert!(Arc::ptr_eq(&self.inner, &follower.engine.inner), "the follower is of another engine");
         if let Some(e) = &follower.failed {
             return Err(e.clone());
+        }
+        if !self.inner.role.get().is_replica() {
+            return Err(ApplyError::Promoted { offset: follower.applied });
         }
         let mut partial = std::mem::take(&mut follower.partial);
         let (input, waited) = if partial.is_empty() {

@@ -53,6 +53,7 @@ impl std::fmt::Debug for Db<'_> {
     }
 }
 
+/// # Typed calls
 impl Engine {
     /// A database, where the engine has one of that number.
     ///
@@ -87,6 +88,9 @@ impl Engine {
     /// block in the log. There is no way back: what `f` did before it returned an error, or panicked, stays done.
     ///
     /// `f` must use the [`Db`] it is given and not the engine, whose locks are held.
+    ///
+    /// # Panics
+    /// Where the engine has no database of that number; see [`Engine::try_db`], whose [`Db::transaction`] does the same.
     ///
     /// ```
     /// # use sluice_engine::Engine;

@@ -50,6 +50,7 @@ macro_rules! events {
     ($($event:ident $name:literal $class:ident;)*) => {
         /// What happened to a key.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
         pub enum Event {
             $(#[doc = concat!("`", $name, "`")] $event,)*
         }
@@ -185,6 +186,7 @@ impl Events {
     }
 }
 
+/// # Events
 impl Engine {
     /// Has `listener` told of events of these classes, in place of who listened before. It is called under the locks of
     /// the shards that the events happened in: it must be quick, and must not call the engine.

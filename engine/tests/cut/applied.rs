@@ -111,6 +111,21 @@ fn an_error_tells_the_offset_of_the_command_and_stays() {
 }
 
 #[test]
+fn an_engine_that_was_promoted_applies_nothing_more() {
+    let (source, copy) = (Engine::default(), Engine::default());
+    let (mut cut, mut log) = source.begin_cut_with_log().unwrap();
+    let mut follower = copy.load_cut(&mut cut).unwrap();
+    source.db(0).set("before", "1").unwrap();
+    copy.apply(&mut follower, &log.read(usize::MAX).unwrap()).unwrap();
+    copy.set_replica(false);
+    let offset = follower.applied();
+    source.db(0).set("after", "1").unwrap();
+    let refused = copy.apply(&mut follower, &log.read(usize::MAX).unwrap());
+    assert_eq!(refused, Err(ApplyError::Promoted { offset }));
+    assert_eq!(copy.db(0).get_many(&["before", "after"]), [Some(b"1".to_vec()), None]);
+}
+
+#[test]
 fn a_cut_with_a_database_too_many_changes_nothing() {
     let (source, small) = (Engine::default(), Engine::builder().databases(1).build());
     source.db(3).set("far", "1").unwrap();
