@@ -30,7 +30,7 @@ use std::time::Duration;
 /// Most shards: the hash gives them 8 bits.
 pub const MAX_SHARDS: usize = 256;
 /// Default of `cut-preimage-limit`, in bytes.
-pub const DEFAULT_PREIMAGE_LIMIT: usize = 64 << 20;
+pub(crate) const DEFAULT_PREIMAGE_LIMIT: usize = 64 << 20;
 /// Most databases.
 pub const MAX_DATABASES: u32 = 1 << 10;
 

@@ -20,8 +20,6 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-/// Longest key in bytes: Redis' `proto-max-bulk-len` default.
-pub const MAX_KEY_LEN: usize = 512 << 20;
 /// Longest string value in bytes.
 pub const MAX_STRING_LEN: usize = u32::MAX as usize;
 

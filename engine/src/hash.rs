@@ -27,7 +27,7 @@ pub(crate) fn shard_bits(hash: u64) -> usize {
 }
 
 /// A small fast random number for sampling keys; not for secrets.
-pub fn random_u64() -> u64 {
+pub(crate) fn random_u64() -> u64 {
     use std::cell::Cell;
     thread_local! {
         static STATE: Cell<u64> = Cell::new(SEED.hash_one(std::thread::current().id()) | 1);

@@ -10,21 +10,19 @@ pub use crate::clock::now_ms;
 pub use crate::command::{CmdError, CmdResult, Command, Flags, KeyFn, KeySpec, Run, SessionFn, TxOp};
 pub use crate::config::{Limits, Packed};
 pub use crate::encoding::{EncodingError, Intset, Listpack, LpValue};
-pub use crate::engine::{
-    CommandStats, DEFAULT_PREIMAGE_LIMIT, MAX_DATABASES, MAX_SHARDS, Outcome, RenameError, Request, Row,
-};
-pub use crate::entry::{Entry, EntryMut, EntryRef, MAX_KEY_LEN, MAX_STRING_LEN, Payload};
+pub use crate::engine::{CommandStats, MAX_DATABASES, MAX_SHARDS, Outcome, RenameError, Request, Row};
+pub use crate::entry::{Entry, EntryMut, EntryRef, MAX_STRING_LEN, Payload};
 pub use crate::expiry::ExpireRound;
 pub use crate::glob::glob_match;
-pub use crate::hash::{hash, random_u64};
-pub use crate::keyspace::{Ctx, Effects, Hashed, Keys, NewExpiry, Shard, ShardStats, StrRef};
+pub use crate::hash::hash;
+pub use crate::keyspace::{Ctx, Effects, Hashed, Keys, NewExpiry, ShardStats, StrRef};
 pub use crate::load::{ElementBatch, Loader};
-pub use crate::log::{Epoch, LOG_CHUNK, MAX_OFFSET, encode_command};
-pub use crate::session::{FlagsOfMany, MAX_QUEUED};
-pub use crate::table::{SEGMENT_SLOTS, Table};
+pub use crate::log::{Epoch, MAX_OFFSET, encode_command};
+pub use crate::session::FlagsOfMany;
+pub use crate::table::Table;
 pub use crate::transaction::{Caller, InBlock};
 pub use crate::value::list::{NodeLimit, NodeView};
-pub use crate::value::{Collection, HUGE_ELEMENTS, Hash, List, Opaque, Set, TypeName, Value, ZSet};
+pub use crate::value::{Collection, Hash, List, Opaque, Set, TypeName, Value, ZSet};
 
 /// What a client may ask about a command.
 pub mod facts {
@@ -33,17 +31,17 @@ pub mod facts {
 
 /// The listpack encoding.
 pub mod listpack {
-    pub use crate::encoding::listpack::{Iter, MAX_BYTES, Pos};
+    pub use crate::encoding::listpack::{Iter, MAX_BYTES};
 }
 
 /// Numbers as text.
 pub mod num {
-    pub use crate::num::{LongDouble, MAX_I64_TEXT, fmt_f64, fmt_i64, parse_f64, parse_i64};
+    pub use crate::num::{fmt_f64, fmt_i64, parse_f64, parse_i64};
 }
 
 /// The protocol: requests are parsed, replies written.
 pub mod resp {
-    pub use crate::resp::{Args, Deferred, MAX_ARGS, MAX_INLINE, ParseState, Parsed, Reply, parse, resume};
+    pub use crate::resp::{Args, Deferred, MAX_ARGS, ParseState, Parsed, Reply, parse, resume};
 }
 
 /// Lines of quoted words.

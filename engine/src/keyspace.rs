@@ -19,8 +19,8 @@ mod write;
 
 pub use effects::Effects;
 pub(crate) use events::Event;
-pub(crate) use shard::{Held, Standing};
-pub use shard::{Shard, ShardStats};
+pub use shard::ShardStats;
+pub(crate) use shard::{Held, Shard, Standing};
 
 use crate::command::{CmdError, CmdResult};
 use crate::engine::Inner;

@@ -25,7 +25,7 @@ use std::sync::{Arc, OnceLock};
 pub const MAX_OFFSET: u64 = 1 << 62;
 
 /// Bytes allocated at a time for the tail of the log, at most.
-pub const LOG_CHUNK: usize = 64 << 10;
+pub(crate) const LOG_CHUNK: usize = 64 << 10;
 
 /// The same where the backlog is small.
 const LOG_CHUNK_LEAST: usize = 4 << 10;

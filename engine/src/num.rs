@@ -7,12 +7,9 @@
 
 pub(crate) mod long_double;
 
-pub use long_double::LongDouble;
+pub(crate) use long_double::LongDouble;
 
 use std::fmt::Write as _;
-
-/// Longest text of an `i64`: a sign and 19 digits.
-pub const MAX_I64_TEXT: usize = 20;
 
 /// Reads a decimal integer that is spelled the one way Redis itself would print it (`string2ll`):
 /// an optional minus, no plus, no leading zeros, no spaces, and not `-0`. The text of the result is

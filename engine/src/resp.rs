@@ -5,7 +5,7 @@
 
 mod request;
 
-pub use request::{Args, MAX_ARGS, MAX_INLINE, ParseState, Parsed, parse, resume};
+pub use request::{Args, MAX_ARGS, ParseState, Parsed, parse, resume};
 
 use crate::encoding::LpValue;
 

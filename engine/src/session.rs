@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most commands a MULTI may queue; beyond it the command is refused and EXEC aborts.
-pub const MAX_QUEUED: usize = 1_000_000;
+pub(crate) const MAX_QUEUED: usize = 1_000_000;
 
 /// A queued command: owned arguments.
 #[derive(Debug)]

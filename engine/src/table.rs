@@ -21,7 +21,7 @@ mod tests;
 mod walk;
 
 pub(crate) use cut::Visit;
-pub use segment::SEGMENT_SLOTS;
+pub(crate) use segment::SEGMENT_SLOTS;
 
 use crate::cut::Capture;
 use crate::entry::{Entry, EntryMut, EntryRef, Payload};

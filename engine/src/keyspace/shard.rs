@@ -125,7 +125,7 @@ impl Watched {
 }
 
 /// A part of the keyspace behind one lock.
-pub struct Shard {
+pub(crate) struct Shard {
     pub(crate) dbs: Vec<Table>,
     pub(crate) watched: Watched,
     /// Commands that wait for a key, of whichever database, by its name.

@@ -17,7 +17,7 @@ const MIN_TOP: i64 = -16445;
 
 /// A number with a 64-bit significand, or an infinity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LongDouble {
+pub(crate) struct LongDouble {
     negative: bool,
     kind: Kind,
 }
@@ -49,7 +49,7 @@ impl LongDouble {
     /// Reads a number as `strtold` of the whole text does. Refused are the empty text, surrounding
     /// spaces, NaN, overflow, underflow to zero and texts of 5,120 bytes or more. Infinities
     /// are accepted: Redis refuses them only as a result, with another error.
-    pub fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         if text.is_empty() || text.len() >= MAX_TEXT {
             return None;
         }
@@ -71,12 +71,12 @@ impl LongDouble {
     }
 
     /// Is it one of the infinities?
-    pub fn is_infinite(self) -> bool {
+    pub(crate) fn is_infinite(self) -> bool {
         matches!(self.kind, Kind::Infinite)
     }
 
     /// The sum, or `None` where Redis answers "increment would produce NaN or Infinity".
-    pub fn checked_add(self, other: Self) -> Option<Self> {
+    pub(crate) fn checked_add(self, other: Self) -> Option<Self> {
         let (Kind::Finite { mantissa: m1, exponent: e1 }, Kind::Finite { mantissa: m2, exponent: e2 }) =
             (self.kind, other.kind)
         else {
@@ -144,7 +144,7 @@ impl LongDouble {
     }
 
     /// Appends the number as `%.17Lf` without trailing zeros; a zero has no sign.
-    pub fn write(self, out: &mut Vec<u8>) {
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
         const DECIMALS: usize = 17;
         const SCALE: u128 = 100_000_000_000_000_000;
         let (mantissa, exponent) = match self.kind {

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 /// Most arguments of a command: what Redis counts in an `int`. What a request may take is bounded by its bytes.
 pub const MAX_ARGS: i64 = i32::MAX as i64;
 /// Longest inline command, and longest length line, in bytes.
-pub const MAX_INLINE: usize = 64 * 1024;
+pub(crate) const MAX_INLINE: usize = 64 * 1024;
 /// Most arguments before authentication.
 const UNAUTHENTICATED_ARGS: i64 = 10;
 /// Longest argument before authentication, in bytes.

@@ -20,7 +20,7 @@ use crate::entry::{Entry, EntryMut, EntryRef, Header};
 use std::ptr::NonNull;
 
 /// Entries a segment holds.
-pub const SEGMENT_SLOTS: usize = 64;
+pub(crate) const SEGMENT_SLOTS: usize = 64;
 
 const ADDRESS: u64 = 0x0000_ffff_ffff_fff8;
 const TTL_FLAG: u64 = 1;

@@ -24,7 +24,7 @@ use crate::table::Table;
 
 /// A collection with more elements than this is delivered to a cut in slices and changed element by element;
 /// a smaller one is copied whole.
-pub const HUGE_ELEMENTS: usize = 128;
+pub(crate) const HUGE_ELEMENTS: usize = 128;
 
 /// A value that is no string.
 #[derive(Clone, Debug)]
