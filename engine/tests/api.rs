@@ -112,6 +112,41 @@ fn a_command_and_the_typed_call_are_refused_with_the_same_error() {
     assert_eq!(refused("SET k v"), Error::ReadOnlyReplica);
 }
 
+/// Lengths are 32 bits: what is longer was a panic.
+#[test]
+fn what_is_longer_than_anything_can_be_is_refused() {
+    // Untouched, it takes no memory.
+    let long = vec![0; u32::MAX as usize + 1];
+    let (engine, few) = (Engine::default(), b"x".as_slice());
+    engine.limits().max_string.store(usize::MAX, Ordering::Relaxed);
+    let db = engine.db(0);
+    db.set(few, few).unwrap();
+    db.rpush("list", &[few]).unwrap();
+    let refused = [
+        db.set(&long, few),
+        db.set(few, &long),
+        db.set_many(&[(few, few), (&long, few)]),
+        db.append(few, &long).map(|_| ()),
+        db.append(&long, few).map(|_| ()),
+        db.incr_by(&long, 1).map(|_| ()),
+        db.rename(few, &long),
+        db.hset("hash", &long, few).map(|_| ()),
+        db.hset("hash", few, &long).map(|_| ()),
+        db.hset(&long, few, few).map(|_| ()),
+        db.hincr_by("hash", &long, 1).map(|_| ()),
+        db.sadd("set", &[few, &long]).map(|_| ()),
+        db.zadd("zset", &[(1.0, &long)]).map(|_| ()),
+        db.zincr_by("zset", 1.0, &long).map(|_| ()),
+        db.rpush("list", &[&long]).map(|_| ()),
+        db.lset("list", 0, &long),
+        db.pfadd("hll", &[&long]).map(|_| ()),
+        db.pfmerge(&long, &[few]),
+        engine.execute(&[b"SET", few, &long]).map(|_| ()),
+    ];
+    assert!(refused.iter().all(|result| *result == Err(Error::TooLong)), "{refused:?}");
+    assert_eq!((db.len(), db.get(few), db.llen("list")), (2, Ok(Some(few.to_vec())), Ok(1)));
+}
+
 #[test]
 fn what_a_block_was_refused_for_is_an_error_and_no_reply() {
     let engine = Engine::default();

@@ -1,6 +1,6 @@
 //! Typed operations on hashes.
 
-use super::{Access, Db, Error, Result};
+use super::{Access, Db, Error, Result, fits};
 use crate::encoding::LpValue;
 use crate::keyspace::Event;
 use crate::value::Hash;
@@ -44,6 +44,7 @@ impl Db<'_> {
         if fields.is_empty() {
             return Ok(0);
         }
+        fits([key].into_iter().chain(fields.iter().flat_map(|(f, v)| [f.as_ref(), v.as_ref()])))?;
         self.run(&[key], Access::Write, |cx| {
             let limits = cx.keys.limits().hash();
             let hash = cx.keys.write_or_create::<Hash>(key)?;
@@ -109,6 +110,7 @@ impl Db<'_> {
     /// Adds to an integer field (a missing one counts as 0) and returns the sum.
     pub fn hincr_by(&self, key: impl AsRef<[u8]>, field: impl AsRef<[u8]>, by: i64) -> Result<i64> {
         let (key, field) = (key.as_ref(), field.as_ref());
+        fits([key, field])?;
         self.run(&[key], Access::Write, |cx| {
             let old = match cx.keys.read_to_change::<Hash>(key)?.and_then(|h| h.get(field)) {
                 None => 0,

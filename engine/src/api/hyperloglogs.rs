@@ -1,6 +1,6 @@
 //! Typed operations on HyperLogLogs.
 
-use super::{Access, Db, Result, args};
+use super::{Access, Db, Result, args, fits};
 use crate::commands::hyperloglog as operations;
 
 /// # HyperLogLogs
@@ -29,6 +29,7 @@ impl Db<'_> {
     /// changed.
     pub fn pfadd(&self, key: impl AsRef<[u8]>, elements: &[impl AsRef<[u8]>]) -> Result<bool> {
         let key = key.as_ref();
+        fits([key].into_iter().chain(elements.iter().map(AsRef::as_ref)))?;
         self.run(&[key], Access::Write, |cx| {
             let risen = operations::add(cx, key, elements.iter().map(AsRef::as_ref))?;
             if risen > 0 {
@@ -58,6 +59,7 @@ impl Db<'_> {
     /// Makes a key the union of itself, where it exists, and the sources.
     pub fn pfmerge(&self, key: impl AsRef<[u8]>, sources: &[impl AsRef<[u8]>]) -> Result<()> {
         let keys = args(&[key.as_ref()], sources.iter().map(AsRef::as_ref));
+        fits(keys.iter().copied())?;
         self.run(&keys, Access::Mix, |cx| {
             operations::merge(cx, &keys)?;
             cx.propagate(&args(&[b"PFMERGE"], keys.iter().copied()));

@@ -1,6 +1,6 @@
 //! Typed operations on keys of any type, and on a whole database.
 
-use super::{Access, Db, Error, Result};
+use super::{Access, Db, Error, Result, fits};
 use crate::entry::EntryRef;
 use crate::keyspace::Event;
 use crate::value::Type;
@@ -123,6 +123,7 @@ impl Db<'_> {
     /// Renames a key, replacing what the new name held.
     pub fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<()> {
         let (from, to) = (from.as_ref(), to.as_ref());
+        fits([to])?;
         self.run(&[from, to], Access::Write, |cx| {
             if !cx.keys.live(from) {
                 return Err(Error::NoSuchKey);

@@ -1,6 +1,6 @@
 //! Typed operations on lists.
 
-use super::{Access, Db, Error, Result, ranks};
+use super::{Access, Db, Error, Result, fits, ranks};
 use crate::keyspace::Event;
 use crate::value::List;
 use crate::value::list::NodeLimit;
@@ -37,6 +37,7 @@ impl Db<'_> {
         if values.is_empty() {
             return self.llen(key);
         }
+        fits([key].into_iter().chain(values.iter().map(AsRef::as_ref)))?;
         self.run(&[key], Access::Write, |cx| {
             let limit = NodeLimit::from_config(cx.keys.limits().list());
             let list = cx.keys.write_or_create::<List>(key)?;
@@ -110,6 +111,7 @@ impl Db<'_> {
     /// Replaces the element at an index.
     pub fn lset(&self, key: impl AsRef<[u8]>, index: i64, value: impl AsRef<[u8]>) -> Result<()> {
         let (key, value) = (key.as_ref(), value.as_ref());
+        fits([value])?;
         self.run(&[key], Access::Write, |cx| {
             let len = cx.keys.read_to_change::<List>(key)?.ok_or(Error::NoSuchKey)?.len();
             let at = ranks(index, index, len);

@@ -28,6 +28,7 @@ pub use reply::ReplyValue;
 pub use strings::{Expiry, Only, SetOptions};
 
 use crate::engine::Engine;
+use crate::entry::MAX_STRING_LEN;
 use crate::error::{Error, Result};
 use access::{Access, Within};
 use smallvec::SmallVec;
@@ -128,6 +129,12 @@ impl<'a> Db<'a> {
         self.engine.try_db(index)?;
         Ok(Db { index, ..*self })
     }
+}
+
+/// Refuses what is too long for a key or any element, before anything happens.
+fn fits<'x>(items: impl IntoIterator<Item = &'x [u8]>) -> Result<()> {
+    let mut items = items.into_iter();
+    if items.any(|item| item.len() > MAX_STRING_LEN) { Err(Error::TooLong) } else { Ok(()) }
 }
 
 /// The arguments of an effect: some fixed ones, then many.

@@ -1,6 +1,6 @@
 //! Commands by name for embedders, and their replies as owned values.
 
-use super::{Error, Result, STALL_PAUSE};
+use super::{Error, Result, STALL_PAUSE, fits};
 use crate::engine::{Engine, Outcome, Request};
 use crate::session::Session;
 use smallvec::SmallVec;
@@ -135,6 +135,7 @@ impl Engine {
             session.break_multi();
             return Err(Error::unknown_command(&args));
         };
+        fits(args.iter().copied()).inspect_err(|_| session.break_multi())?;
         let mut out = Vec::new();
         let external = || Error::from(format!("ERR '{}' is for the embedder to run", row.command.name));
         loop {

@@ -1,6 +1,6 @@
 //! Typed operations on sets.
 
-use super::{Access, Db, Result};
+use super::{Access, Db, Result, fits};
 use crate::keyspace::Event;
 use crate::value::Set;
 
@@ -29,6 +29,7 @@ impl Db<'_> {
         if members.is_empty() {
             return Ok(0);
         }
+        fits([key].into_iter().chain(members.iter().map(AsRef::as_ref)))?;
         self.run(&[key], Access::Write, |cx| {
             let limit = cx.keys.limits().intset();
             let set = cx.keys.write_or_create::<Set>(key)?;

@@ -1,6 +1,6 @@
 //! Typed operations on sorted sets.
 
-use super::{Access, Db, Error, Result, ranks};
+use super::{Access, Db, Error, Result, fits, ranks};
 use crate::keyspace::Event;
 use crate::value::ZSet;
 use std::ops::RangeInclusive;
@@ -43,6 +43,7 @@ impl Db<'_> {
         if members.is_empty() {
             return Ok(0);
         }
+        fits([key].into_iter().chain(members.iter().map(|(_, m)| m.as_ref())))?;
         self.run(&[key], Access::Write, |cx| {
             let limits = cx.keys.limits().zset();
             let zset = cx.keys.write_or_create::<ZSet>(key)?;
@@ -61,6 +62,7 @@ impl Db<'_> {
         if by.is_nan() {
             return Err(Error::NotFloat);
         }
+        fits([key, member])?;
         self.run(&[key], Access::Write, |cx| {
             let old = cx.keys.read_to_change::<ZSet>(key)?.and_then(|z| z.score(member));
             let sum = old.unwrap_or(0.0) + by;

@@ -1,6 +1,6 @@
 //! Typed operations on strings.
 
-use super::{Access, Db, Error, Result};
+use super::{Access, Db, Error, Result, fits};
 use crate::entry::MAX_STRING_LEN;
 use crate::keyspace::{Event, Keys, NewExpiry, StrRef};
 use std::sync::atomic::Ordering;
@@ -125,6 +125,7 @@ impl Db<'_> {
         options: SetOptions,
     ) -> Result<bool> {
         let (key, value) = (key.as_ref(), value.as_ref());
+        fits([key])?;
         self.run(&[key], Access::Write, |cx| {
             check_length(&cx.keys, value.len())?;
             let wanted = match options.only {
@@ -167,6 +168,7 @@ impl Db<'_> {
     /// Sets several keys at once.
     pub fn set_many(&self, pairs: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Result<()> {
         let keys: Vec<&[u8]> = pairs.iter().map(|p| p.0.as_ref()).collect();
+        fits(keys.iter().copied())?;
         self.run(&keys, Access::Write, |cx| {
             for (_, value) in pairs {
                 check_length(&cx.keys, value.as_ref().len())?;
@@ -197,6 +199,7 @@ impl Db<'_> {
     /// Adds to the end of a string (a missing key counts as empty) and returns its new length.
     pub fn append(&self, key: impl AsRef<[u8]>, more: impl AsRef<[u8]>) -> Result<usize> {
         let (key, more) = (key.as_ref(), more.as_ref());
+        fits([key])?;
         self.run(&[key], Access::Write, |cx| {
             let old = cx.keys.string_to_change(key)?.map_or(0, StrRef::len);
             let len = old.saturating_add(more.len());
@@ -217,6 +220,7 @@ impl Db<'_> {
     /// Adds to an integer (a missing key counts as 0) and returns the sum.
     pub fn incr_by(&self, key: impl AsRef<[u8]>, by: i64) -> Result<i64> {
         let key = key.as_ref();
+        fits([key])?;
         self.run(&[key], Access::Write, |cx| {
             let sum = cx.keys.update_int(key, |old| old.checked_add(by).ok_or(Error::Overflow))?;
             cx.changed(key, Event::IncrBy);
