@@ -22,10 +22,6 @@ impl Client {
         Client::new(engine, Arc::new(AtomicI64::new(sluice_engine::internals::now_ms())), Arc::default())
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
     /// The selected database for typed calls.
     pub(crate) fn db(&self) -> Db<'_> {
         self.engine.db(self.session.db)
