@@ -8,12 +8,13 @@ use crate::clock::Clock;
 use crate::command::{CmdError, CmdResult, Command, Flags, KeyFn, KeySpec, Run, TxOp};
 use crate::config::Limits;
 use crate::cut::{Cut, CutBusy, CutShared, QueueLevel};
-use crate::execute::{Access, Appended, Wanted};
+use crate::execute::{Access, Appended, Resolved, Wanted};
 use crate::expiry::own::OwnExpiries;
 use crate::hash::{hash, shard_bits};
 use crate::keyspace::events::Listening;
-use crate::keyspace::{Ctx, Effects, Held, Shard, ShardStats};
+use crate::keyspace::{Ctx, Effects, Hashed, Held, Shard, ShardStats};
 use crate::log::{Log, LogReader};
+use crate::names::ShortNames;
 use crate::resp::Reply;
 use crate::role::{Forbidden, RoleCell};
 use crate::session::Session;
@@ -82,6 +83,8 @@ pub(crate) struct Inner {
     pub(crate) expire_shard: AtomicUsize,
     commands: Vec<&'static Command>,
     by_name: ByName,
+    /// The same as far as they are short, to be found at once.
+    short_names: ShortNames,
     /// By index: can it be called at all?
     callable: Vec<bool>,
     calls: Vec<CommandStats>,
@@ -278,6 +281,7 @@ impl Engine {
         let mut callable = vec![false; commands.len()];
         by_name.values().for_each(|id| callable[*id] = true);
         let calls = commands.iter().map(|_| CommandStats::default()).collect();
+        let short_names = ShortNames::new(by_name.iter().map(|(name, id)| (&name[..], *id, commands[*id])));
         Engine {
             inner: Arc::new(Inner {
                 shards: (0..shards).map(|_| Padded(Mutex::new(Shard::new(databases)))).collect(),
@@ -299,6 +303,7 @@ impl Engine {
                 expire_shard: AtomicUsize::new(0),
                 commands,
                 by_name,
+                short_names,
                 callable,
                 calls,
                 host,
@@ -452,23 +457,25 @@ impl Engine {
     /// Finds a command by name, in any case.
     #[inline]
     pub fn lookup(&self, name: &[u8]) -> Option<Row> {
-        let mut lower = [0u8; 32];
-        let n = name.len();
-        if n > lower.len() {
-            return self.lookup_long(name);
+        match self.inner.short_names.get(name) {
+            Some((id, command)) => Some(Row { id, command }),
+            None => self.lookup_any(name),
         }
-        for (to, c) in lower.iter_mut().zip(name) {
-            *to = c.to_ascii_lowercase();
-        }
-        let id = *self.inner.by_name.get(&lower[..n])?;
-        Some(Row { id, command: self.inner.commands[id] })
     }
 
     /// A name that was given by [`EngineBuilder::rename`] may have any length.
     #[cold]
-    fn lookup_long(&self, name: &[u8]) -> Option<Row> {
+    fn lookup_any(&self, name: &[u8]) -> Option<Row> {
         let by_name = &self.inner.by_name;
-        let id = by_name.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, id)| *id)?;
+        let mut lower = [0u8; 32];
+        let id = match lower.get_mut(..name.len()) {
+            Some(lower) => {
+                lower.copy_from_slice(name);
+                lower.make_ascii_lowercase();
+                *by_name.get(&*lower)?
+            }
+            None => by_name.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, id)| *id)?,
+        };
         self.row(id)
     }
 
@@ -584,6 +591,33 @@ impl Engine {
     /// Runs one command for a caller, appending its reply to `out`. Commands of the embedder's come back as
     /// [`Outcome::External`]; inside EXEC they run at their place, see [`Caller`].
     pub fn call<C: Caller>(&self, caller: &mut C, row: Row, req: Request<'_>, out: &mut Vec<u8>) -> Outcome {
+        self.call_resolved(caller, Resolved { row, key: None }, req, out)
+    }
+
+    /// As [`Engine::call`], for a command that was [resolved](Engine::resolve) from these arguments.
+    #[inline]
+    pub fn call_resolved<C: Caller>(
+        &self,
+        caller: &mut C,
+        resolved: Resolved<'_>,
+        req: Request<'_>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let Resolved { row, key } = resolved;
+        let s = caller.session();
+        // What nearly all are.
+        if let Run::Keys(f) = row.command.run
+            && s.transaction.is_none()
+            && !s.from_primary
+            && row.command.arity_ok(req.args.len())
+        {
+            return self.run(s, row, f, false, req, out, &mut None, key);
+        }
+        self.call_any(caller, row, req, out)
+    }
+
+    #[inline(never)]
+    fn call_any<C: Caller>(&self, caller: &mut C, row: Row, req: Request<'_>, out: &mut Vec<u8>) -> Outcome {
         if matches!(row.command.run, Run::Transaction(TxOp::Exec)) {
             return self.exec(caller, row, req, out);
         }
@@ -619,8 +653,8 @@ impl Engine {
             return self.queue(s, row, req.args, out);
         }
         match command.run {
-            Run::Keys(f) => self.run(s, row, f, false, req, out, raw),
-            Run::All(f) => self.run(s, row, f, true, req, out, raw),
+            Run::Keys(f) => self.run(s, row, f, false, req, out, raw, None),
+            Run::All(f) => self.run(s, row, f, true, req, out, raw, None),
             Run::External => Outcome::External,
             Run::Transaction(op) => self.run_transaction(op, row, s, req.args, out),
             Run::Session(f) => {
@@ -636,6 +670,7 @@ impl Engine {
         self.relay(s, Some(raw));
     }
 
+    #[cold]
     pub(crate) fn refuse(
         &self,
         id: usize,
@@ -654,7 +689,7 @@ impl Engine {
     }
 
     /// Counts a command that ran; where it failed its reply is the error.
-    #[inline]
+    #[inline(always)]
     fn replied(&self, id: usize, resp3: bool, result: CmdResult, start: usize, out: &mut Vec<u8>) -> Outcome {
         match result {
             Ok(()) => {
@@ -669,32 +704,50 @@ impl Engine {
     }
 
     /// Begins a command: see [`Engine::begin`].
-    #[inline]
-    fn begin_command(&self, command: &Command, args: &[&[u8]], db: u32, all: bool) -> Option<Held<'_>> {
+    #[inline(always)]
+    fn begin_command<'k>(
+        &self,
+        command: &Command,
+        args: &[&'k [u8]],
+        db: u32,
+        all: bool,
+        known: &mut Option<Hashed<'k>>,
+    ) -> Option<Held<'_>> {
         if let KeySpec::Range { first, last, .. } = command.keys
             && last == first as i32
         {
-            return self.begin(all, &[self.want(db, args[first], Access::of(command))]);
+            let key = Hashed::known(*known, args[first]);
+            *known = Some(key);
+            return self.begin(all, &[self.want_hashed(db, key, Access::of(command))]);
         }
+        self.begin_many(command, args, db, all)
+    }
+
+    #[inline(never)]
+    fn begin_many(&self, command: &Command, args: &[&[u8]], db: u32, all: bool) -> Option<Held<'_>> {
         let mut wanted: SmallVec<[Wanted<'_>; 8]> = SmallVec::new();
         self.want_all(&mut wanted, db, command, args);
         self.begin(all, &wanted)
     }
 
-    #[inline]
+    // Twice in all, and the steps of `execute` with it: what goes from one to the next stays where it is.
+    #[inline(always)]
     #[allow(clippy::too_many_arguments)]
-    fn run(
+    fn run<'k>(
         &self,
         s: &mut Session,
         row: Row,
         f: KeyFn,
         all: bool,
-        req: Request<'_>,
+        req: Request<'k>,
         out: &mut Vec<u8>,
         stream: &mut Option<&[u8]>,
+        mut key: Option<Hashed<'k>>,
     ) -> Outcome {
         let (command, args, db) = (row.command, req.args, s.db);
-        let Some(held) = self.begin_command(command, args, db, all) else { return Outcome::Stalled };
+        let Some(held) = self.begin_command(command, args, db, all, &mut key) else {
+            return Outcome::Stalled;
+        };
         let (resp3, from_primary, start) = (s.resp3, s.from_primary, out.len());
         // Whoever let it through may have looked before the role changed; from here on it cannot.
         if let Some(why) = self.inner.role.get().forbids(command.flags)
@@ -708,6 +761,7 @@ impl Engine {
         let (now, may_block) = (s.now(self), s.may_block && !from_primary);
         let mut cx = self.context(&mut s.fx, held, db, from_primary, now, Reply::new(out, resp3));
         cx.keys.may_block = may_block;
+        cx.keys.known = key;
         let result = self.run_row(&mut cx, command, args, from_primary, f);
         let fx = &mut *cx.keys.fx;
         let as_it_came = !fx.replaced && fx.dirty > 0 && fx.enabled;

@@ -18,10 +18,9 @@
 //! when it has run ([`Engine::relay`]).
 
 use crate::command::{CmdResult, Command, Flags, KeyFn, KeySpec};
-use crate::engine::Engine;
+use crate::engine::{Engine, Row};
 use crate::expiry::own::Expiries;
-use crate::hash::hash;
-use crate::keyspace::{Ctx, Effects, Held, Keys};
+use crate::keyspace::{Ctx, Effects, Hashed, Held, Keys};
 use crate::resp::Reply;
 use crate::session::Session;
 use smallvec::SmallVec;
@@ -35,6 +34,14 @@ pub(crate) struct Wanted<'k> {
     pub(crate) shard: usize,
     pub(crate) db: u32,
     pub(crate) access: Access,
+}
+
+/// A command that is about to be called, as far as its name and its first key say what it will need: see [`Engine::resolve`].
+#[derive(Clone, Copy, Debug)]
+pub struct Resolved<'k> {
+    /// Its row.
+    pub row: Row,
+    pub(crate) key: Option<Hashed<'k>>,
 }
 
 /// What is done with a key.
@@ -78,11 +85,26 @@ pub(crate) enum Appended<'r> {
 }
 
 impl Engine {
+    /// Finds the row of a command and hashes its first key, so that neither has to be done again when it is called.
+    #[inline]
+    pub fn resolve<'k>(&self, args: &[&'k [u8]]) -> Option<Resolved<'k>> {
+        let row = self.lookup(args.first()?)?;
+        let key = match row.command.keys {
+            KeySpec::Range { first, .. } => args.get(first).map(|key| Hashed::of(key)),
+            _ => None,
+        };
+        Some(Resolved { row, key })
+    }
+
     /// A key, resolved.
     #[inline]
     pub(crate) fn want<'k>(&self, db: u32, key: &'k [u8], access: Access) -> Wanted<'k> {
-        let hash = hash(key);
-        Wanted { key, hash, shard: self.inner.shard_of(hash), db, access }
+        self.want_hashed(db, Hashed::of(key), access)
+    }
+
+    #[inline]
+    pub(crate) fn want_hashed<'k>(&self, db: u32, k: Hashed<'k>, access: Access) -> Wanted<'k> {
+        Wanted { key: k.key, hash: k.hash, shard: self.inner.shard_of(k.hash), db, access }
     }
 
     /// Adds the keys of a command to `wanted`.
@@ -99,13 +121,22 @@ impl Engine {
 
     /// Locks what is wanted, or everything; `None` where a write has to wait because it would add a pre-image to a
     /// cut whose queue is full. Nothing has happened then.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(&self, all: bool, wanted: &[Wanted<'_>]) -> Option<Held<'_>> {
-        let mut held = match wanted {
+        let held = match wanted {
             _ if all => self.hold_all(),
             [one] => Held::One(one.shard, self.inner.shards[one.shard].lock()),
             many => self.lock_indexes(many.iter().map(|w| w.shard).collect()),
         };
+        if self.inner.blocked.load(Ordering::Relaxed) == 0 && !self.inner.cut_active.load(Ordering::Relaxed) {
+            return Some(held);
+        }
+        self.begin_with_others(held, wanted)
+    }
+
+    /// The rest of it, where somebody waits for keys or a cut is under way.
+    #[cold]
+    fn begin_with_others<'a>(&'a self, mut held: Held<'a>, wanted: &[Wanted<'_>]) -> Option<Held<'a>> {
         if self.inner.blocked.load(Ordering::Relaxed) != 0 && wakes(&held, wanted) {
             drop(held);
             held = self.hold_all();
@@ -116,10 +147,12 @@ impl Engine {
         Some(held)
     }
 
+    #[inline(never)]
     pub(crate) fn hold_all(&self) -> Held<'_> {
         Held::All(self.inner.lock_all())
     }
 
+    #[inline(never)]
     pub(crate) fn lock_indexes(&self, mut indexes: SmallVec<[usize; 8]>) -> Held<'_> {
         indexes.sort_unstable();
         indexes.dedup();
@@ -148,6 +181,7 @@ impl Engine {
     }
 
     /// What a row works with: the locked keys, and where reply and effects go.
+    #[inline(always)]
     pub(crate) fn context<'a>(
         &'a self,
         fx: &'a mut Effects,
@@ -172,13 +206,14 @@ impl Engine {
                 keep_expired: role.keeps_expired(),
                 see_expired: from_primary,
                 may_block: false,
+                known: None,
             },
             out,
         }
     }
 
     /// Runs a row's function on keys that are locked.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn run_row(
         &self,
         cx: &mut Ctx<'_>,
@@ -207,7 +242,7 @@ impl Engine {
     }
 
     /// Ends what ran on `cx`: appends it to the log and counts its changes, under the locks it gives back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn conclude<'a>(&self, cx: Ctx<'a>, appended: Appended<'_>) -> (Held<'a>, &'a mut Effects) {
         let (held, fx) = cx.into_parts();
         match appended {
@@ -227,10 +262,12 @@ impl Engine {
     }
 
     /// Lets go of the shards; commands that waited for what changed are served before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&self, held: Held<'_>, fx: &mut Effects) {
-        if !fx.ready.is_empty() {
-            self.serve_ready(held, std::mem::take(&mut fx.ready));
+        match held {
+            held if !fx.ready.is_empty() => self.serve_ready(held, std::mem::take(&mut fx.ready)),
+            Held::One(_, guard) => drop(guard),
+            others => others.let_go(),
         }
     }
 

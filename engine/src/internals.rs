@@ -12,6 +12,7 @@ pub use crate::config::{Limits, Packed};
 pub use crate::encoding::{EncodingError, Intset, Listpack, LpValue};
 pub use crate::engine::{CommandStats, MAX_DATABASES, MAX_SHARDS, Outcome, RenameError, Request, Row};
 pub use crate::entry::{Entry, EntryMut, EntryRef, MAX_STRING_LEN, Payload};
+pub use crate::execute::Resolved;
 pub use crate::expiry::ExpireRound;
 pub use crate::glob::glob_match;
 pub use crate::hash::hash;
@@ -41,7 +42,7 @@ pub mod num {
 
 /// The protocol: requests are parsed, replies written.
 pub mod resp {
-    pub use crate::resp::{Args, Deferred, MAX_ARGS, ParseState, Parsed, Reply, parse, resume};
+    pub use crate::resp::{Args, Deferred, Front, MAX_ARGS, ParseState, Parsed, Reply, front, parse, resume};
 }
 
 /// Lines of quoted words.

@@ -59,15 +59,34 @@ pub struct Keys<'a> {
     pub(crate) see_expired: bool,
     /// The command may wait for its keys.
     pub(crate) may_block: bool,
+    /// The key whose hash was needed to lock its shard.
+    pub(crate) known: Option<Hashed<'a>>,
 }
 
 /// A key and its hash, computed once.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Hashed<'k> {
     /// The key.
     pub key: &'k [u8],
     /// Its hash.
     pub hash: u64,
+}
+
+impl<'k> Hashed<'k> {
+    /// Hashes a key.
+    #[inline]
+    pub(crate) fn of(key: &'k [u8]) -> Hashed<'k> {
+        Hashed { key, hash: hash(key) }
+    }
+
+    /// The same, unless the key is the very one that is known.
+    #[inline]
+    pub(crate) fn known(known: Option<Hashed<'k>>, key: &'k [u8]) -> Hashed<'k> {
+        match known {
+            Some(known) if std::ptr::eq(known.key, key) => known,
+            _ => Hashed::of(key),
+        }
+    }
 }
 
 /// What a string read finds.
@@ -167,7 +186,11 @@ impl Ctx<'_> {
 impl Keys<'_> {
     #[inline]
     fn hashed<'k>(&self, key: &'k [u8]) -> Hashed<'k> {
-        Hashed { key, hash: hash(key) }
+        match self.known {
+            // As long as it is borrowed nothing else has its address.
+            Some(known) if std::ptr::eq(known.key, key) => Hashed { key, hash: known.hash },
+            _ => Hashed::of(key),
+        }
     }
 
     #[inline]

@@ -79,6 +79,7 @@ mod lazy_free;
 mod load;
 mod locks;
 mod log;
+mod names;
 mod num;
 mod resp;
 mod role;

@@ -8,7 +8,6 @@
 use crate::engine::Inner;
 use crate::keyspace::Shard;
 use parking_lot::MutexGuard;
-use smallvec::SmallVec;
 use std::time::Duration;
 
 /// How long a shard may be waited for with others in hand. Most commands take less.
@@ -32,9 +31,9 @@ impl Inner {
     }
 
     /// Locks these shards, whose numbers ascend.
-    pub(crate) fn lock_some(&self, indexes: &[usize]) -> SmallVec<[(usize, Guard<'_>); 4]> {
+    pub(crate) fn lock_some(&self, indexes: &[usize]) -> Vec<(usize, Guard<'_>)> {
         for _ in 0..TRIES {
-            let mut taken = SmallVec::with_capacity(indexes.len());
+            let mut taken = Vec::with_capacity(indexes.len());
             match self.take(indexes.iter().copied(), |index, guard| taken.push((index, guard))) {
                 None => return taken,
                 Some(busy) => self.wait_for(busy, taken),

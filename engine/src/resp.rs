@@ -5,7 +5,7 @@
 
 mod request;
 
-pub use request::{Args, MAX_ARGS, ParseState, Parsed, parse, resume};
+pub use request::{Args, Front, MAX_ARGS, ParseState, Parsed, front, parse, resume};
 
 use crate::encoding::LpValue;
 
@@ -48,6 +48,17 @@ impl<'a> Reply<'a> {
 
     #[inline]
     fn header(&mut self, mark: u8, n: i64) {
+        // Nearly every length has one or two digits.
+        let digit = |n: i64| b'0' + n as u8;
+        match n {
+            0..10 => self.buf.extend_from_slice(&[mark, digit(n), b'\r', b'\n']),
+            10..100 => self.buf.extend_from_slice(&[mark, digit(n / 10), digit(n % 10), b'\r', b'\n']),
+            _ => self.long_header(mark, n),
+        }
+    }
+
+    #[inline(never)]
+    fn long_header(&mut self, mark: u8, n: i64) {
         self.buf.push(mark);
         self.buf.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
         self.buf.extend_from_slice(b"\r\n");
@@ -82,7 +93,7 @@ impl<'a> Reply<'a> {
     /// A bulk string.
     #[inline]
     pub fn bulk(&mut self, s: &[u8]) {
-        self.buf.reserve(s.len() + 16);
+        self.buf.reserve(s.len() + 32);
         self.header(b'$', s.len() as i64);
         self.buf.extend_from_slice(s);
         self.buf.extend_from_slice(b"\r\n");

@@ -144,6 +144,13 @@ impl Table {
         e.into_ref()
     }
 
+    /// The entry at a place, to change it; `None` where a running cut needs it as it is.
+    #[inline]
+    pub(crate) fn visited_at(&mut self, hash: u64, place: usize) -> Option<EntryMut<'_>> {
+        let e = self.directory.get_mut(hash).entry_mut(place);
+        (self.capture.is_none() || e.as_ref().epoch() == self.epoch).then_some(e)
+    }
+
     /// Looks a key up to change it: its pre-image goes to a running cut first.
     #[inline]
     pub fn get_mut(&mut self, key: &[u8]) -> Option<EntryMut<'_>> {

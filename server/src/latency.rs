@@ -40,8 +40,8 @@ fn top_of(bucket: usize) -> u64 {
 }
 
 impl Histogram {
-    fn note(&self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    #[inline]
+    fn note(&self, nanos: u64) {
         self.0[bucket_of(nanos)].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -103,9 +103,9 @@ impl Default for LatencyStats {
 }
 
 impl LatencyStats {
-    /// Notes a call of the command with this index in the table.
+    /// Notes a call of the command with this index in the table, which took so many nanoseconds.
     #[inline]
-    pub(crate) fn note(&self, command: usize, took: Duration) {
+    pub(crate) fn note(&self, command: usize, took: u64) {
         if self.on.load(Ordering::Relaxed)
             && let Some(place) = self.commands.get(command)
         {
@@ -116,7 +116,7 @@ impl LatencyStats {
     /// Notes a call of a subcommand.
     pub(crate) fn note_sub(&self, command: &'static str, sub: &'static str, took: Duration) {
         if self.on.load(Ordering::Relaxed) {
-            self.subcommands.lock().entry((command, sub)).or_default().note(took);
+            self.subcommands.lock().entry((command, sub)).or_default().note(took.as_nanos() as u64);
         }
     }
 
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_percentile_is_right_within_a_sixteenth() {
         let h = Histogram::default();
-        (1..=1000u64).for_each(|us| h.note(Duration::from_micros(us)));
+        (1..=1000u64).for_each(|us| h.note(us * 1000));
         let found = h.percentiles(&[0.0, 50.0, 99.0, 100.0]).unwrap();
         for (found, exact) in found.into_iter().zip([1_000, 500_000, 990_000, 1_000_000]) {
             assert!(found >= exact && found <= exact + exact / 16 + 1, "{found} for {exact}");

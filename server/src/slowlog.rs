@@ -4,7 +4,6 @@ use crate::client::registry::Client;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 /// Arguments kept of a slow command, and bytes of each, as in Redis.
 const MAX_ARGS: usize = 32;
@@ -43,17 +42,17 @@ impl Default for Slowlog {
 }
 
 impl Slowlog {
-    /// Notes a command that took `took`.
+    /// Notes a command that took so many nanoseconds.
     #[inline]
-    pub(crate) fn note(&self, took: Duration, args: &[&[u8]], client: &Client) {
+    pub(crate) fn note(&self, took: u64, args: &[&[u8]], client: &Client) {
         let threshold = self.threshold.load(Ordering::Relaxed);
-        if threshold >= 0 && took.as_micros() as i64 >= threshold {
-            self.push(took, args, client);
+        if threshold >= 0 && took >= (threshold as u64).saturating_mul(1000) {
+            self.push(took / 1000, args, client);
         }
     }
 
     #[cold]
-    fn push(&self, took: Duration, args: &[&[u8]], client: &Client) {
+    fn push(&self, micros: u64, args: &[&[u8]], client: &Client) {
         let mut kept: Vec<Vec<u8>> = Vec::new();
         for (i, a) in args.iter().enumerate() {
             if i == MAX_ARGS - 1 && args.len() > MAX_ARGS {
@@ -73,7 +72,7 @@ impl Slowlog {
         let entry = Entry {
             id: self.next.fetch_add(1, Ordering::Relaxed),
             time: crate::state::unix_seconds(),
-            micros: took.as_micros() as u64,
+            micros,
             args: kept,
             addr: client.addr.to_string(),
             name: client.name.lock().clone(),

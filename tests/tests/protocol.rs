@@ -89,6 +89,57 @@ fn a_pipeline_is_answered_in_order_however_it_is_split() {
 }
 
 #[test]
+fn what_an_earlier_command_of_a_pipeline_changes_holds_for_the_later_ones() {
+    let server = Server::sluice("");
+    let mut owner = server.client();
+    owner.say("CONFIG SET requirepass secret");
+    let mut c = server.client();
+    // More arguments than a stranger may send: fine behind AUTH, a protocol error behind RESET, although all came at once.
+    let many: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+    let mut words = vec!["DEL"];
+    words.extend(many.iter().map(String::as_str));
+    let wide = request(&words);
+    let lines = b"GET early\r\nAUTH secret\r\n".to_vec();
+    let behind = b"SET k \"a b\"\r\nGET k\r\nRESET\r\nGET k\r\n".to_vec();
+    c.send(&[lines, wide.clone(), behind, wide].concat()).unwrap();
+    let mut next = || c.reply().unwrap();
+    assert_eq!(next().text(), "NOAUTH Authentication required.");
+    assert_eq!(next(), status("OK"));
+    assert_eq!(next(), Reply::Int(0));
+    assert_eq!(next(), status("OK"));
+    assert_eq!(next(), "a b".into());
+    assert_eq!(next(), status("RESET"));
+    assert_eq!(next().text(), "NOAUTH Authentication required.");
+    assert_eq!(next().text(), "ERR Protocol error: unauthenticated multibulk length");
+}
+
+#[test]
+fn commands_behind_one_that_waits_are_run_when_it_is_done_and_no_command_runs_twice() {
+    let server = Server::sluice("");
+    let mut other = server.client();
+    // As many as are read ahead with the one that waits, and more.
+    for behind in [5, 40] {
+        let mut c = server.client();
+        other.say("FLUSHALL");
+        let mut sent = b"INCR num\r\nBLPOP l 0\r\n".to_vec();
+        // The rest of the pipeline: whole requests, and one of which the end comes later.
+        (0..behind).for_each(|_| sent.extend(request(&["INCR", "num"])));
+        let last = request(&["APPEND", "end", "0123456789"]);
+        sent.extend(&last[..last.len() - 5]);
+        c.send(&sent).unwrap();
+        assert_eq!(c.reply().unwrap(), Reply::Int(1));
+        while other.ask("INFO clients").text().contains("blocked_clients:0") {}
+        assert_eq!(other.ask("GET num"), "1".into());
+        other.say("RPUSH l x");
+        assert_eq!(c.reply().unwrap(), Reply::Array(vec!["l".into(), "x".into()]));
+        (0..behind).for_each(|n| assert_eq!(c.reply().unwrap(), Reply::Int(n + 2)));
+        c.send(&last[last.len() - 5..]).unwrap();
+        assert_eq!(c.reply().unwrap(), Reply::Int(10));
+        assert_eq!(c.ask("GET end"), "0123456789".into());
+    }
+}
+
+#[test]
 fn large_values_travel_whole() {
     let server = Server::sluice("");
     let mut c = server.client();

@@ -59,12 +59,21 @@ impl Effects {
         self.replaced = false;
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self) {
         self.changes = 0;
-        self.buf.clear();
-        self.ops.clear();
         self.dirty = 0;
         self.replaced = false;
+        // A plain read or write leaves none of these.
+        if !(self.ops.is_empty() && self.wish.is_none() && self.ready.is_empty() && self.events.is_empty()) {
+            self.clear_lists();
+        }
+    }
+
+    #[cold]
+    fn clear_lists(&mut self) {
+        self.buf.clear();
+        self.ops.clear();
         self.wish = None;
         self.ready.clear();
         self.events.clear();

@@ -26,7 +26,7 @@ impl Keys<'_> {
 
     #[inline]
     fn find_as<const TOUCH: bool>(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
-        let h = hash(key);
+        let h = self.hashed(key).hash;
         let (db, now, lru) = (self.db, self.now, self.lru());
         let index = self.inner.shard_of(h);
         let shard = self.held.shard(index);
@@ -53,7 +53,7 @@ impl Keys<'_> {
 
     /// The entry of a live key, counted nowhere; an expired one is hidden but not removed.
     pub fn peek(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
-        let h = hash(key);
+        let h = self.hashed(key).hash;
         let (now, see) = (self.now, self.see_expired);
         let e = self.table(h).get_hashed(h, key)?;
         if !see && e.expire().is_some_and(|at| at <= now) {
@@ -72,7 +72,7 @@ impl Keys<'_> {
 
     /// The entry of a key, be it live or expired and not removed yet.
     pub fn raw(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
-        let h = hash(key);
+        let h = self.hashed(key).hash;
         self.table(h).get_hashed(h, key)
     }
 

@@ -6,7 +6,6 @@
 
 use crate::table::Table;
 use parking_lot::MutexGuard;
-use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -184,8 +183,8 @@ impl Drop for Shard {
 pub(crate) enum Held<'a> {
     None,
     One(usize, MutexGuard<'a, Shard>),
-    /// Ascending by index.
-    Some(SmallVec<[(usize, MutexGuard<'a, Shard>); 4]>),
+    /// Ascending by index. On the heap, as what is held goes from hand to hand.
+    Some(Vec<(usize, MutexGuard<'a, Shard>)>),
     All(Vec<MutexGuard<'a, Shard>>),
 }
 
@@ -221,6 +220,9 @@ impl<'a> Held<'a> {
             Held::None => unreachable!("a command without keys does not touch the keyspace"),
         }
     }
+
+    #[inline(never)]
+    pub(crate) fn let_go(self) {}
 
     pub(crate) fn each(&mut self, mut f: impl FnMut(usize, &mut Shard)) {
         match self {

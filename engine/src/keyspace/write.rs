@@ -7,7 +7,6 @@
 use super::{Event, Hashed, Keys, NewExpiry, StrRef};
 use crate::command::CmdError;
 use crate::entry::{Entry, EntryRef, Payload};
-use crate::hash::hash;
 use crate::value::{Collection, Value};
 
 impl Keys<'_> {
@@ -84,7 +83,7 @@ impl Keys<'_> {
 
     /// Removes the key where its collection has become empty; true where it did.
     pub fn remove_if_empty(&mut self, key: &[u8]) -> bool {
-        let h = hash(key);
+        let h = self.hashed(key).hash;
         let empty = matches!(
             self.table(h).get_hashed(h, key).map(EntryRef::payload),
             Some(Payload::Value(v)) if v.is_empty()
@@ -178,23 +177,24 @@ impl Keys<'_> {
             NewExpiry::At(ms) => Some(ms),
             NewExpiry::Clear | NewExpiry::Keep => None,
         };
-        if let Some(old) = table.get_hashed(k.hash, k.key) {
-            if !see && old.expire().is_some_and(|at| at <= now) {
+        if let Some(place) = table.place(k.hash, k.key) {
+            let had = table.expiry_at(k.hash, place);
+            if !see && had.is_some_and(|at| at <= now) {
                 self.remove_expired(k);
             } else {
                 if expiry == NewExpiry::Keep {
-                    expire = old.expire();
+                    expire = had;
                 }
                 // Same shape and no cut that needs the old one: overwrite in place, allocate nothing.
-                if old.expire().is_some() == expire.is_some() && !table.unvisited(old) {
-                    let mut e = table.get_mut_hashed(k.hash, k.key).expect("found above");
-                    if e.overwrite(new) {
-                        e.set_lru(lru);
-                        if let Some(ms) = expire {
-                            e.set_expire_in_place(ms);
-                        }
-                        return;
+                if had.is_some() == expire.is_some()
+                    && let Some(mut e) = table.visited_at(k.hash, place)
+                    && e.overwrite(new)
+                {
+                    e.set_lru(lru);
+                    if let Some(ms) = expire {
+                        e.set_expire_in_place(ms);
                     }
+                    return;
                 }
             }
         }
@@ -229,7 +229,7 @@ impl Keys<'_> {
 
     /// Puts an entry under `key` into database `db`, replacing what is there.
     pub fn place(&mut self, db: u32, key: &[u8], entry: Entry, expire: Option<i64>) {
-        let h = hash(key);
+        let h = self.hashed(key).hash;
         if let Some(at) = expire
             && self.replica
             && !self.see_expired

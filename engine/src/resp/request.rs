@@ -4,6 +4,9 @@
 //! What is read from the length lines never decides how much is allocated: that is bounded by the bytes that are there.
 //! Limits: [`MAX_ARGS`], [`MAX_INLINE`], and the bulk length the caller passes.
 //!
+//! Who has several requests at hand, and wants to know of all before it runs the first, has their arguments put into one list
+//! ([`front`]).
+//!
 //! A request whose bytes come in many pieces is not read from its beginning each time: [`resume`] keeps in a
 //! [`ParseState`] how far it came, and says how many bytes it needs before it is worth asking again.
 //!
@@ -14,7 +17,7 @@
 //! array's bytes are not, what is made of its arguments is as long as they are, since lengths themselves have one spelling.
 
 use crate::words;
-use smallvec::SmallVec;
+use smallvec::{Array, SmallVec};
 
 /// Most arguments of a command: what Redis counts in an `int`. What a request may take is bounded by its bytes.
 pub const MAX_ARGS: i64 = i32::MAX as i64;
@@ -53,6 +56,29 @@ pub enum Parsed<'a> {
         used: usize,
     },
     /// The client broke the protocol: reply this error and close.
+    Invalid(String),
+}
+
+/// What stands at the front of the input, where its arguments go into a list of the caller's ([`front`]).
+#[derive(Debug)]
+pub enum Front {
+    /// As [`Parsed::Incomplete`].
+    Incomplete(usize),
+    /// As [`Parsed::Command`]; the arguments are at the end of the list.
+    Command {
+        /// Bytes taken from the front.
+        used: usize,
+        /// As there.
+        canonical: bool,
+    },
+    /// As [`Parsed::Quoted`]; nothing is in the list.
+    Quoted {
+        /// The arguments.
+        args: Vec<Vec<u8>>,
+        /// Bytes taken from the front.
+        used: usize,
+    },
+    /// As [`Parsed::Invalid`].
     Invalid(String),
 }
 
@@ -114,6 +140,24 @@ pub fn parse(buf: &[u8], max_bulk: usize, authenticated: bool) -> Parsed<'_> {
 /// As [`parse`], and goes on where the last call for an incomplete request ended; see [`ParseState`].
 #[inline]
 pub fn resume<'a>(buf: &'a [u8], max_bulk: usize, authenticated: bool, state: &mut ParseState) -> Parsed<'a> {
+    let mut args = Args::new();
+    match front(buf, max_bulk, authenticated, state, &mut args) {
+        Front::Incomplete(needed) => Parsed::Incomplete(needed),
+        Front::Command { used, canonical } => Parsed::Command { args, used, canonical },
+        Front::Quoted { args, used } => Parsed::Quoted { args, used },
+        Front::Invalid(message) => Parsed::Invalid(message),
+    }
+}
+
+/// As [`resume`], with the arguments of a command put behind what is in `list`; of anything else nothing is.
+#[inline]
+pub fn front<'a, A: Array<Item = &'a [u8]>>(
+    buf: &'a [u8],
+    max_bulk: usize,
+    authenticated: bool,
+    state: &mut ParseState,
+    list: &mut SmallVec<A>,
+) -> Front {
     let bounds = Bounds { bulk: max_bulk, authenticated };
     if state.at != 0 {
         if let Err(stop) = skim(buf, bounds, state) {
@@ -123,25 +167,31 @@ pub fn resume<'a>(buf: &'a [u8], max_bulk: usize, authenticated: bool, state: &m
         *state = ParseState::default();
     }
     match buf.first() {
-        None => Parsed::Incomplete(0),
-        Some(b'*') => match array(buf, bounds, state) {
-            Ok(command) => command,
-            Err(stop) => stopped(stop, state),
-        },
-        Some(_) => inline(buf),
+        None => Front::Incomplete(0),
+        Some(b'*') => {
+            let before = list.len();
+            match array(buf, bounds, state, list) {
+                Ok((used, canonical)) => Front::Command { used, canonical },
+                Err(stop) => {
+                    list.truncate(before);
+                    stopped(stop, state)
+                }
+            }
+        }
+        Some(_) => inline(buf, list),
     }
 }
 
 #[cold]
-fn stopped<'a>(stop: Stop, state: &mut ParseState) -> Parsed<'a> {
+fn stopped(stop: Stop, state: &mut ParseState) -> Front {
     match stop {
         Stop::Need(needed) => {
             state.needed = needed;
-            Parsed::Incomplete(needed)
+            Front::Incomplete(needed)
         }
         Stop::Broken(text) => {
             *state = ParseState::default();
-            Parsed::Invalid(text)
+            Front::Invalid(text)
         }
     }
 }
@@ -168,8 +218,23 @@ enum Line {
     Open,
 }
 
-/// The length line whose digits begin at `from`. `canonical` becomes false where it does not end in `\r\n`.
+/// The length line at `at`, where it is what nearly all are: the mark, one or two digits and `\r\n`, with something behind it.
+/// Its number, and the offset behind it.
 #[inline(always)]
+fn short_line(buf: &[u8], at: usize, mark: u8) -> Option<(usize, usize)> {
+    let [first, a, b, c, d] = *buf.get(at..)?.first_chunk::<5>()?;
+    let (tens, ones) = (usize::from(a.wrapping_sub(b'0')), usize::from(b.wrapping_sub(b'0')));
+    if first != mark || tens > 9 {
+        return None;
+    }
+    if [b, c] == *b"\r\n" {
+        return Some((tens, at + 4));
+    }
+    (ones <= 9 && tens > 0 && [c, d] == *b"\r\n").then_some((tens * 10 + ones, at + 5))
+}
+
+/// The length line whose digits begin at `from`. `canonical` becomes false where it does not end in `\r\n`.
+#[inline]
 fn length(buf: &[u8], from: usize, canonical: &mut bool) -> Line {
     // The common case: a few digits and a line end, all there.
     const DIGITS: usize = 7;
@@ -200,6 +265,28 @@ fn any_length(buf: &[u8], from: usize, canonical: &mut bool) -> Line {
 /// The argument that begins at `at`: where its bytes are.
 #[inline(always)]
 fn argument(buf: &[u8], at: usize, bounds: Bounds, canonical: &mut bool) -> Result<(usize, usize), Stop> {
+    let (len, start) = match short_line(buf, at, b'$') {
+        Some((len, start)) if len <= bounds.bulk => (len, start),
+        _ => argument_line(buf, at, bounds, canonical)?,
+    };
+    let end = start + len;
+    match buf.get(end..end + 2) {
+        None => Err(Stop::Need(end + 2)),
+        Some(behind) => {
+            *canonical &= behind == b"\r\n";
+            Ok((start, end))
+        }
+    }
+}
+
+/// The length line of the argument that begins at `at`: how long that is, and where its bytes begin.
+#[inline(never)]
+fn argument_line(
+    buf: &[u8],
+    at: usize,
+    bounds: Bounds,
+    canonical: &mut bool,
+) -> Result<(usize, usize), Stop> {
     match buf.get(at) {
         None => return Err(Stop::Need(0)),
         Some(b'$') => {}
@@ -216,39 +303,47 @@ fn argument(buf: &[u8], at: usize, bounds: Bounds, canonical: &mut bool) -> Resu
     if len > UNAUTHENTICATED_BULK && !bounds.authenticated {
         return Err(Stop::broken("unauthenticated bulk length"));
     }
-    let end = start + len;
-    match buf.get(end..end + 2) {
-        None => Err(Stop::Need(end + 2)),
-        Some(behind) => {
-            *canonical &= behind == b"\r\n";
-            Ok((start, end))
-        }
+    Ok((len, start))
+}
+
+/// The length line of an array: how many arguments it says, and where the first begins.
+#[inline(never)]
+fn array_line(buf: &[u8], canonical: &mut bool) -> Result<(i64, usize), Stop> {
+    match length(buf, 1, canonical) {
+        Line::Whole(Some(n), at) if n <= MAX_ARGS => Ok((n, at)),
+        Line::Whole(..) => Err(Stop::broken("invalid multibulk length")),
+        Line::Open if buf.len() > MAX_INLINE => Err(Stop::broken("too big mbulk count string")),
+        Line::Open => Err(Stop::Need(0)),
     }
 }
 
-fn array<'a>(buf: &'a [u8], bounds: Bounds, state: &mut ParseState) -> Result<Parsed<'a>, Stop> {
+/// Puts the arguments into the list; where the request is not complete perhaps some of them. The bytes it took, and whether they
+/// are canonical.
+fn array<'a, A: Array<Item = &'a [u8]>>(
+    buf: &'a [u8],
+    bounds: Bounds,
+    state: &mut ParseState,
+    list: &mut SmallVec<A>,
+) -> Result<(usize, bool), Stop> {
     let mut canonical = true;
-    let (n, mut at) = match length(buf, 1, &mut canonical) {
-        Line::Whole(Some(n), at) if n <= MAX_ARGS => (n, at),
-        Line::Whole(..) => return Err(Stop::broken("invalid multibulk length")),
-        Line::Open if buf.len() > MAX_INLINE => return Err(Stop::broken("too big mbulk count string")),
-        Line::Open => return Err(Stop::Need(0)),
+    let (n, mut at) = match short_line(buf, 0, b'*') {
+        Some((n, at)) => (n as i64, at),
+        None => array_line(buf, &mut canonical)?,
     };
     if n > UNAUTHENTICATED_ARGS && !bounds.authenticated {
         return Err(Stop::broken("unauthenticated multibulk length"));
     }
-    let mut args = Args::new();
     if n <= 0 {
-        return Ok(Parsed::Command { args, used: at, canonical: false });
+        return Ok((at, false));
     }
     let n = n as usize;
-    if n > args.inline_size() {
-        args.reserve_exact(n.min((buf.len() - at) / LEAST_ARG + 1));
+    if n > list.inline_size() {
+        list.reserve_exact(n.min((buf.len() - at) / LEAST_ARG + 1));
     }
     for done in 0..n {
         match argument(buf, at, bounds, &mut canonical) {
             Ok((start, end)) => {
-                args.push(&buf[start..end]);
+                list.push(&buf[start..end]);
                 at = end + 2;
             }
             Err(stop) => {
@@ -257,26 +352,26 @@ fn array<'a>(buf: &'a [u8], bounds: Bounds, state: &mut ParseState) -> Result<Pa
             }
         }
     }
-    Ok(Parsed::Command { args, used: at, canonical })
+    Ok((at, canonical))
 }
 
-fn inline(buf: &[u8]) -> Parsed<'_> {
+fn inline<'a, A: Array<Item = &'a [u8]>>(buf: &'a [u8], list: &mut SmallVec<A>) -> Front {
     let Some(nl) = memchr::memchr(b'\n', buf) else {
         if buf.len() > MAX_INLINE {
-            return Parsed::Invalid("ERR Protocol error: too big inline request".into());
+            return Front::Invalid("ERR Protocol error: too big inline request".into());
         }
-        return Parsed::Incomplete(0);
+        return Front::Incomplete(0);
     };
     let text = buf[..nl].strip_suffix(b"\r").unwrap_or(&buf[..nl]);
     if text.iter().any(|c| matches!(c, b'"' | b'\'')) {
         // Quoted arguments need unescaping, so they cannot be borrowed.
         return match words::split(text) {
-            Some(args) => Parsed::Quoted { args, used: nl + 1 },
-            None => Parsed::Invalid("ERR Protocol error: unbalanced quotes in request".into()),
+            Some(args) => Front::Quoted { args, used: nl + 1 },
+            None => Front::Invalid("ERR Protocol error: unbalanced quotes in request".into()),
         };
     }
-    let args = text.split(|c| words::is_space(*c)).filter(|a| !a.is_empty()).collect();
-    Parsed::Command { args, used: nl + 1, canonical: false }
+    list.extend(text.split(|c| words::is_space(*c)).filter(|a| !a.is_empty()));
+    Front::Command { used: nl + 1, canonical: false }
 }
 
 #[cfg(test)]

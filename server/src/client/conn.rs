@@ -6,19 +6,22 @@
 //! behind it, and nobody else; a client that does not read holds nothing back. What a connection does while it waits is
 //! in [`super::io`].
 
+use crate::client::ahead::Window;
 use crate::client::outbox::Outbox;
 use crate::client::registry::{Client, kind};
 use crate::client::stream::Stream;
 use crate::client::waiting::Waited;
 use crate::commands::Flow;
+use crate::os;
 use crate::state::Server;
 use bytes::{Buf, BytesMut};
 use sluice_engine::Session;
-use sluice_engine::internals::resp::{ParseState, Parsed, Reply, resume};
+use sluice_engine::internals::Request;
+use sluice_engine::internals::resp::{Front, ParseState, Reply};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Replies gathered before they are sent, although more commands wait.
 const FLUSH_AT: usize = 64 << 10;
@@ -84,7 +87,7 @@ pub(crate) async fn serve(server: Arc<Server>, stream: Arc<Stream>, client: Arc<
         more_to_read: false,
         outbox: Outbox::default(),
     };
-    let _ = conn.run().await;
+    let _ = conn.run(&server).await;
     crate::repl::primary::forget(&server, client.id);
     server.clients.remove(client.id);
 }
@@ -105,14 +108,14 @@ pub(crate) async fn write_all(stream: &Stream, out: &[u8]) -> std::io::Result<()
 }
 
 impl Conn {
-    async fn run(&mut self) -> std::io::Result<()> {
+    async fn run(&mut self, server: &Server) -> std::io::Result<()> {
         while self.receive().await? {
             if self.input.len() < self.need {
                 self.publish();
                 continue;
             }
             while !self.client.is(kind::CLOSING) {
-                let flow = self.batch();
+                let flow = self.batch(server);
                 let wrote = std::mem::take(&mut self.wrote);
                 if wrote {
                     self.written = self.server.engine.log().end();
@@ -187,10 +190,10 @@ impl Conn {
     }
 
     /// Runs complete commands, for one turn.
-    fn batch(&mut self) -> Flow {
+    fn batch(&mut self, server: &Server) -> Flow {
         let mut input = std::mem::take(&mut self.input);
         let mut out = self.outbox.take_tail();
-        let (used, flow) = self.run_commands(&input, &mut out);
+        let (used, flow) = self.run_commands(server, &input, &mut out);
         input.advance(used);
         self.input = input;
         self.outbox.put_tail(out);
@@ -198,13 +201,14 @@ impl Conn {
     }
 
     /// Returns the bytes that were taken as well. [`Flow::Next`]: everything complete was run.
-    fn run_commands(&mut self, input: &[u8], out: &mut Vec<u8>) -> (usize, Flow) {
+    fn run_commands(&mut self, server: &Server, input: &[u8], out: &mut Vec<u8>) -> (usize, Flow) {
         self.session.now_ms = sluice_engine::internals::now_ms();
         self.need = 0;
-        let max_bulk = self.server.engine.limits().max_string.load(Ordering::Relaxed);
+        let max_bulk = server.engine.limits().max_string.load(Ordering::Relaxed);
         let (mut at, mut count) = (0, 0);
-        let mut clock = Instant::now();
-        let deadline = clock + TURN_TIME;
+        let mut clock = os::nanos();
+        let deadline = clock + TURN_TIME.as_nanos() as u64;
+        let mut window = Window::new(input);
         let flow = loop {
             if out.len() > FLUSH_AT || count >= TURN_COMMANDS || clock > deadline {
                 break Flow::Turn;
@@ -217,51 +221,67 @@ impl Conn {
                 }
                 continue;
             }
-            let (flow, used) = match resume(&input[at..], max_bulk, self.authenticated, &mut self.request) {
-                Parsed::Incomplete(need) => {
-                    self.need = need;
-                    break Flow::Next;
-                }
-                Parsed::Command { args, used, .. } if args.is_empty() => {
+            let (flow, end) = if let Some((ahead, args)) = window.next() {
+                let end = ahead.bytes.end;
+                if args.is_empty() {
                     // An empty line keeps a replica's connection alive.
                     if let Some(peer) = &mut self.peer {
-                        peer.newline(self.server.clock());
+                        peer.newline(server.clock());
                     }
-                    at += used;
+                    at = end;
                     continue;
                 }
-                Parsed::Command { args, used, canonical } => {
-                    let raw = canonical.then(|| &input[at..at + used]);
-                    (self.command(&args, raw, out, &mut clock), used)
-                }
-                Parsed::Quoted { args, used } => {
-                    let refs: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-                    (self.command(&refs, None, out, &mut clock), used)
-                }
-                Parsed::Invalid(message) => {
-                    crate::log!(
-                        Verbose,
-                        "Protocol error ({message}) from client: id={} addr={}",
-                        self.client.id,
-                        self.client.addr
-                    );
-                    Reply::new(out, false).error(&message);
-                    (Flow::Close, 0)
+                let raw = ahead.canonical.then(|| &input[at..end]);
+                (self.command(server, ahead.resolved, Request { args, raw }, out, &mut clock), end)
+            } else if window.fill(&server.engine, max_bulk, self.authenticated, &mut self.request) {
+                continue;
+            } else {
+                match window.take_behind() {
+                    Front::Incomplete(need) => {
+                        self.need = need;
+                        break Flow::Next;
+                    }
+                    Front::Quoted { args, used } => {
+                        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+                        window.step(used);
+                        let resolved = server.engine.resolve(&args);
+                        let request = Request { args: &args, raw: None };
+                        (self.command(server, resolved, request, out, &mut clock), window.parsed())
+                    }
+                    Front::Invalid(message) => {
+                        self.protocol_error(&message, out);
+                        (Flow::Close, at)
+                    }
+                    Front::Command { .. } => unreachable!("it is in the window"),
                 }
             };
             match flow {
+                Flow::Next => self.honour_reply_mode(out, start),
                 Flow::Stalled | Flow::Paused => break flow,
                 Flow::Later(_) | Flow::Wait(_) => {}
                 _ => self.honour_reply_mode(out, start),
             }
-            at += used;
+            at = end;
             count += 1;
             if !matches!(flow, Flow::Next) {
                 break flow;
             }
+            if !window.knew(self.authenticated) {
+                window.give_back(at, &mut self.request);
+            }
         };
-        self.server.stats.commands_processed.add(count);
+        if at != window.parsed() {
+            window.give_back(at, &mut self.request);
+        }
+        server.stats.commands_processed.add(count);
         (at, flow)
+    }
+
+    #[cold]
+    fn protocol_error(&self, message: &str, out: &mut Vec<u8>) {
+        let (id, addr) = (self.client.id, &self.client.addr);
+        crate::log!(Verbose, "Protocol error ({message}) from client: id={id} addr={addr}");
+        Reply::new(out, false).error(message);
     }
 
     /// CLIENT REPLY: drops what a command replied from `start` on where nothing is to be replied. Every reply passes here,

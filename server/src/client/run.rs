@@ -3,67 +3,122 @@
 use crate::client::conn::Conn;
 use crate::client::waiting::{KeyWait, Wait};
 use crate::commands::{self, Flow};
-use crate::state::gate;
+use crate::os;
+use crate::state::{Server, gate};
 use sluice_engine::Session;
 use sluice_engine::internals::{
-    Caller, CmdError, CmdResult, Command, Ctx, Flags, InBlock, Outcome, Request, Row, Run, TxOp, resp::Reply,
+    Caller, CmdError, CmdResult, Command, Ctx, Flags, InBlock, Outcome, Request, Resolved, Row, Run, TxOp,
+    resp::Reply,
 };
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 impl Conn {
-    /// Runs one command.
+    /// Runs one command; `clock` is when the one before it ended, by [`os::nanos`].
+    #[inline]
     pub(super) fn command(
         &mut self,
-        args: &[&[u8]],
-        raw: Option<&[u8]>,
+        server: &Server,
+        resolved: Option<Resolved<'_>>,
+        request: Request<'_>,
         out: &mut Vec<u8>,
-        clock: &mut Instant,
+        clock: &mut u64,
     ) -> Flow {
-        let start = out.len();
-        let server = self.server.clone();
-        let Some(row) = server.engine.lookup(args[0]) else {
-            if is_web_request(args[0]) {
-                return self.refuse_web_request();
-            }
-            self.session.break_multi();
-            self.error(out, &CmdError::unknown_command(args).message());
-            return Flow::Next;
-        };
+        let (start, args) = (out.len(), request.args);
+        let Some(resolved) = resolved else { return self.unknown(args, out) };
+        let (id, command) = (resolved.row.id, resolved.row.command);
         let gate = server.gate.load(Ordering::Relaxed);
         if (gate != 0 || !self.authenticated)
-            && let Some(why) = self.refusal(row.command, args.len(), gate)
+            && let Some(flow) = self.stopped_at(server, gate, resolved.row, args, out)
         {
-            server.engine.command_stats(row.id).rejected.fetch_add(1, Ordering::Relaxed);
-            if is_exec(row.command) {
-                self.session.discard();
-                self.error(out, &CmdError::Aborted(why.into()).message());
-            } else {
-                self.session.break_multi();
-                self.error(out, &why.message());
-            }
-            return Flow::Next;
+            return flow;
         }
-        if gate & gate::PAUSED != 0 && self.is_paused(row.command) {
-            return Flow::Paused;
-        }
-        self.wrote |= row.command.flags.intersects(Flags::LOGGED) || self.session.in_multi();
-        self.client.last_command.store(row.id, Ordering::Relaxed);
+        self.wrote |= command.flags.intersects(Flags::LOGGED) || self.session.in_multi();
+        self.client.last_command.store(id, Ordering::Relaxed);
         // A subcommand that cannot run is refused when it is queued, so that EXEC refuses the whole.
         if self.session.in_multi()
-            && let Err(e) = queue_check(row.command, args)
+            && let Err(e) = queue_check(command, args)
         {
             self.session.break_multi();
             self.error(out, &e.message());
             return Flow::Next;
         }
+        let is_exec = is_exec(command);
         // Asked before EXEC forgets what it ran.
-        let empties =
-            row.command.flags.contains(Flags::EMPTIES) || is_exec(row.command) && self.session.will_empty();
-        let outcome = server.engine.call(self, row, Request { args, raw }, out);
-        if empties && outcome == Outcome::Done {
-            crate::persist::flushed_all(&server);
+        let empties = command.flags.contains(Flags::EMPTIES) || is_exec && self.session.will_empty();
+        let outcome = server.engine.call_resolved(self, resolved, request, out);
+        let flow = if outcome == Outcome::Done && !is_exec && !empties {
+            Flow::Next
+        } else {
+            if empties && outcome == Outcome::Done {
+                crate::persist::flushed_all(server);
+            }
+            match self.come_to(server, outcome, resolved.row, args, out, start, *clock) {
+                ControlFlow::Continue(flow) => flow,
+                ControlFlow::Break(flow) => return flow,
+            }
+        };
+        let now = os::nanos();
+        let took = now - *clock;
+        *clock = now;
+        server.engine.command_stats(id).nanos.fetch_add(took, Ordering::Relaxed);
+        if outcome != Outcome::Refused {
+            server.stats.latency.note(id, took);
         }
+        if !command.flags.contains(Flags::SKIP_SLOWLOG) {
+            server.slowlog.note(took, args, &self.client);
+        }
+        flow
+    }
+
+    /// What the client asked for is no command.
+    #[cold]
+    fn unknown(&mut self, args: &[&[u8]], out: &mut Vec<u8>) -> Flow {
+        if is_web_request(args[0]) {
+            return self.refuse_web_request();
+        }
+        self.session.break_multi();
+        self.error(out, &CmdError::unknown_command(args).message());
+        Flow::Next
+    }
+
+    /// What becomes of a command that the gates, or the connection's state, do not let through.
+    #[cold]
+    fn stopped_at(
+        &mut self,
+        server: &Server,
+        gate: u32,
+        row: Row,
+        args: &[&[u8]],
+        out: &mut Vec<u8>,
+    ) -> Option<Flow> {
+        let Some(why) = self.refusal(row.command, args.len(), gate) else {
+            return (gate & gate::PAUSED != 0 && self.is_paused(row.command)).then_some(Flow::Paused);
+        };
+        server.engine.command_stats(row.id).rejected.fetch_add(1, Ordering::Relaxed);
+        if is_exec(row.command) {
+            self.session.discard();
+            self.error(out, &CmdError::Aborted(why.into()).message());
+        } else {
+            self.session.break_multi();
+            self.error(out, &why.message());
+        }
+        Some(Flow::Next)
+    }
+
+    /// What a command leads to that was not simply run; where it breaks, nothing about it is to be noted now.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    fn come_to(
+        &mut self,
+        server: &Server,
+        outcome: Outcome,
+        row: Row,
+        args: &[&[u8]],
+        out: &mut Vec<u8>,
+        start: usize,
+        since: u64,
+    ) -> ControlFlow<Flow, Flow> {
         let flow = match outcome {
             Outcome::Done => Flow::Next,
             Outcome::Refused => {
@@ -71,11 +126,14 @@ impl Conn {
                 server.stats.error(&line);
                 Flow::Next
             }
-            Outcome::Stalled => return Flow::Stalled,
+            Outcome::Stalled => return ControlFlow::Break(Flow::Stalled),
             Outcome::Blocked => {
-                let Some(blocked) = self.session.blocked.take() else { return Flow::Next };
+                let Some(blocked) = self.session.blocked.take() else {
+                    return ControlFlow::Break(Flow::Next);
+                };
                 // What it counts and how long it took is noted when it ends.
-                return Flow::Wait(Box::new(Wait::Key(KeyWait { blocked, command: row.id, since: *clock })));
+                let wait = Wait::Key(KeyWait { blocked, command: row.id, since });
+                return ControlFlow::Break(Flow::Wait(Box::new(wait)));
             }
             Outcome::External => {
                 server.engine.command_stats(row.id).calls.fetch_add(1, Ordering::Relaxed);
@@ -84,23 +142,11 @@ impl Conn {
             Outcome::Interrupted => self.go_on(out),
         };
         self.count_exec_errors();
-        if matches!(flow, Flow::Stalled) {
-            // The rest of a block waits for a cut; EXEC itself is done with.
-            return Flow::Next;
-        }
-        let now = Instant::now();
-        let took = now - *clock;
-        *clock = now;
-        server.engine.command_stats(row.id).nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
-        if outcome != Outcome::Refused {
-            server.stats.latency.note(row.id, took);
-        }
-        if !row.command.flags.contains(Flags::SKIP_SLOWLOG) {
-            server.slowlog.note(took, args, &self.client);
-        }
         match flow {
-            Flow::Next if std::mem::take(&mut self.closing) => Flow::Close,
-            other => other,
+            // The rest of a block waits for a cut; EXEC itself is done with.
+            Flow::Stalled => ControlFlow::Break(Flow::Next),
+            Flow::Next if std::mem::take(&mut self.closing) => ControlFlow::Continue(Flow::Close),
+            other => ControlFlow::Continue(other),
         }
     }
 

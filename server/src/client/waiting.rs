@@ -6,10 +6,11 @@
 use crate::client::acks::Acks;
 use crate::client::conn::Conn;
 use crate::client::registry::{Client, kind};
+use crate::os;
 use sluice_engine::internals::{Blocked, Watch, resp::Reply};
 use std::future::Future;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Why a wait ends although nothing was found.
@@ -85,7 +86,8 @@ pub(crate) struct KeyWait {
     pub(crate) blocked: Blocked,
     /// Its index in the command table.
     pub(crate) command: usize,
-    pub(crate) since: Instant,
+    /// Since when, by [`os::nanos`].
+    pub(crate) since: u64,
 }
 
 impl Conn {
@@ -111,8 +113,8 @@ impl Conn {
         };
         let stats = self.server.engine.command_stats(wait.command);
         stats.calls.fetch_add(1, Ordering::Relaxed);
-        let took = wait.since.elapsed();
-        stats.nanos.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
+        let took = os::nanos() - wait.since;
+        stats.nanos.fetch_add(took, Ordering::Relaxed);
         self.server.stats.latency.note(wait.command, took);
         // What served it is a write.
         self.wrote = true;
