@@ -44,6 +44,11 @@ impl Padded {
         self.0.lock()
     }
 
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Shard>> {
+        self.0.try_lock()
+    }
+
     /// `None` where it is not to be had within moments.
     #[inline]
     pub(crate) fn lock_soon(&self) -> Option<MutexGuard<'_, Shard>> {

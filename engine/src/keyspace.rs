@@ -80,7 +80,7 @@ impl<'k> Hashed<'k> {
     }
 
     /// The same, unless the key is the very one that is known.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn known(known: Option<Hashed<'k>>, key: &'k [u8]) -> Hashed<'k> {
         match known {
             Some(known) if std::ptr::eq(known.key, key) => known,
@@ -184,7 +184,7 @@ impl Ctx<'_> {
 }
 
 impl Keys<'_> {
-    #[inline]
+    #[inline(always)]
     fn hashed<'k>(&self, key: &'k [u8]) -> Hashed<'k> {
         match self.known {
             // As long as it is borrowed nothing else has its address.

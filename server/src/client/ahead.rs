@@ -17,6 +17,8 @@ use std::ops::Range;
 
 /// Requests parsed before the first of them runs.
 const WINDOW: usize = 16;
+/// Fewer are not worth it to fetch what they need.
+const FETCH_FROM: usize = 4;
 /// Their arguments are kept on the stack up to this number.
 const ARGS: usize = 64;
 
@@ -67,6 +69,7 @@ impl<'i> Window<'i> {
     pub(super) fn fill(
         &mut self,
         engine: &Engine,
+        db: u32,
         max_bulk: usize,
         authenticated: bool,
         state: &mut ParseState,
@@ -87,6 +90,9 @@ impl<'i> Window<'i> {
                 }
                 other => self.behind = Some(other),
             }
+        }
+        if self.requests.len() >= FETCH_FROM {
+            engine.prefetch_resolved(db, self.requests.iter().filter_map(|ahead| ahead.resolved.as_ref()));
         }
         !self.requests.is_empty()
     }

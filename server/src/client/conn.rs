@@ -233,7 +233,13 @@ impl Conn {
                 }
                 let raw = ahead.canonical.then(|| &input[at..end]);
                 (self.command(server, ahead.resolved, Request { args, raw }, out, &mut clock), end)
-            } else if window.fill(&server.engine, max_bulk, self.authenticated, &mut self.request) {
+            } else if window.fill(
+                &server.engine,
+                self.session.db,
+                max_bulk,
+                self.authenticated,
+                &mut self.request,
+            ) {
                 continue;
             } else {
                 match window.take_behind() {
