@@ -87,6 +87,7 @@ impl Buffer {
     }
 
     /// All of the block it is a part of.
+    #[cfg(test)]
     pub(crate) fn whole(&self) -> Buffer {
         Buffer { block: self.block.clone(), start: 0, end: self.block.0.len() }
     }

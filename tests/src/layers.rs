@@ -90,7 +90,7 @@ impl Crate {
             let circle: Vec<&Module> =
                 reaches[from].iter().filter(|to| reaches[*to].contains(from)).copied().collect();
             seen.extend(circle.iter().copied());
-            circles.push(circle.into_iter().map(|module| shown(module)).collect());
+            circles.push(circle.into_iter().map(shown).collect());
         }
         circles
     }
