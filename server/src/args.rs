@@ -49,7 +49,7 @@ pub(crate) fn version_line() -> String {
     format!(
         "Sluice server v={} redis={} malloc=jemalloc bits={}",
         env!("CARGO_PKG_VERSION"),
-        crate::REDIS_VERSION,
+        crate::version::REDIS_VERSION,
         usize::BITS
     )
 }

@@ -45,7 +45,7 @@ impl CheckRdb {
     /// Checks; true where the file is sound.
     pub(crate) fn run(&self, out: &mut dyn Write) -> bool {
         let CheckRdb::File(file) = self else {
-            let _ = writeln!(out, "redis-check-rdb {}", crate::REDIS_VERSION);
+            let _ = writeln!(out, "redis-check-rdb {}", crate::version::REDIS_VERSION);
             return true;
         };
         check_file(&Disk, Path::new(file), true, &mut |line| drop(writeln!(out, "{line}")))

@@ -319,7 +319,7 @@ fn shutdown(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Han
     let (to, from) = tokio::sync::oneshot::channel();
     tokio::task::spawn_local(async move {
         let save = if leave.save { Some(true) } else { leave.nosave.then_some(false) };
-        let ending = crate::state::Ending { save, now: leave.now, force: leave.force };
+        let ending = crate::shutdown::Ending { save, now: leave.now, force: leave.force };
         let error = crate::shutdown::shutdown(&server, ending).await;
         let mut reply = Vec::new();
         Reply::new(&mut reply, false).error(&error);

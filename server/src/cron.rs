@@ -1,6 +1,7 @@
 //! What happens by time: replication timers, save points, idle clients, signals, the end.
 
-use crate::state::{Ending, Server};
+use crate::server::Server;
+use crate::shutdown::Ending;
 use crate::{persist, repl};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub(crate) async fn run(server: Arc<Server>) {
         turn += 1;
         crate::client::pause::cron(&server);
         server.stats.sample();
-        server.memory.sample(crate::maxmemory::uncounted(&server));
+        server.memory.sample(crate::maxmemory::uncounted(&server.engine, &server.config.load()));
         repl::primary::cron(&server);
         {
             // A snapshot and a rewrite that are due together share a cut.

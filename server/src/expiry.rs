@@ -5,7 +5,8 @@
 //! connections run: `active-expire-effort` says which part of the time the slices may take, and how many expired keys in a
 //! hundred may stay for the next period.
 
-use crate::state::{Server, gate};
+use crate::ground::gate;
+use crate::server::Server;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

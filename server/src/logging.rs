@@ -141,7 +141,7 @@ pub(crate) fn starting(configured: bool) {
         Warning,
         "Sluice version={}, Redis version={}, bits={}, commit=00000000, modified=0, pid={}, just started",
         env!("CARGO_PKG_VERSION"),
-        crate::REDIS_VERSION,
+        crate::version::REDIS_VERSION,
         usize::BITS,
         std::process::id()
     );

@@ -12,6 +12,7 @@ mod crash;
 mod cron;
 mod dump;
 mod expiry;
+mod ground;
 mod latency;
 mod logging;
 mod maxmemory;
@@ -19,19 +20,17 @@ mod net;
 mod os;
 mod persist;
 mod repl;
+mod server;
 mod shutdown;
 mod slowlog;
 mod snapshot;
 mod stand_in;
 mod start;
-mod state;
 mod supervised;
+mod version;
 
 mod memory;
 mod migrate;
-
-/// The Redis whose behaviour Sluice follows, as INFO and HELLO report it.
-pub(crate) const REDIS_VERSION: &str = "7.0.15";
 
 fn main() -> std::process::ExitCode {
     start::main()

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 
-use crate::state::Server;
+use crate::config::Config;
+use crate::ground::memory::sample_peak;
+use sluice_engine::Engine;
 
 /// What is known of the memory in use.
 #[derive(Debug, Default)]
@@ -49,7 +51,7 @@ impl MemoryInUse {
     pub(crate) fn sample(&self, uncounted: u64) -> u64 {
         // Before the reading, so that what others say meanwhile is counted twice rather than not at all.
         self.since.store(0, Relaxed);
-        let used = crate::admin::info::sample_peak().saturating_sub(uncounted);
+        let used = sample_peak().saturating_sub(uncounted);
         self.sampled.store(used, Relaxed);
         self.samples.fetch_add(1, Relaxed);
         self.say();
@@ -72,7 +74,7 @@ impl MemoryInUse {
     }
 
     /// Whether more is in use than the limit, where `uncounted` tells what of it does not count.
-    fn is_over(&self, uncounted: impl FnOnce() -> u64) -> bool {
+    pub(crate) fn is_over(&self, uncounted: impl FnOnce() -> u64) -> bool {
         let limit = self.limit.load(Relaxed);
         limit > 0 && self.say() > limit && {
             let used = self.sample(uncounted());
@@ -84,14 +86,8 @@ impl MemoryInUse {
 }
 
 /// Bytes of the log that are kept for replicas and files beyond the backlog: they go by themselves, as in Redis they do not count.
-pub(crate) fn uncounted(server: &Server) -> u64 {
-    (server.engine.log().memory() as u64).saturating_sub(server.config.load().repl_backlog_size)
-}
-
-/// Whether a command that could add data must be refused.
-pub(crate) fn refuses(server: &Server) -> bool {
-    server.memory.is_over(|| uncounted(server))
-        && !(server.config.load().replica_ignore_maxmemory && server.is_replica())
+pub(crate) fn uncounted(engine: &Engine, config: &Config) -> u64 {
+    (engine.log().memory() as u64).saturating_sub(config.repl_backlog_size)
 }
 
 #[cfg(test)]

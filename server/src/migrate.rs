@@ -7,7 +7,7 @@
 use crate::client::admission;
 use crate::client::conn::Conn;
 use crate::commands::{Call, Flow, Handled, OwnCommand};
-use crate::state::Server;
+use crate::server::Server;
 use parking_lot::Mutex;
 use sluice_engine::Session;
 use sluice_engine::internals::{

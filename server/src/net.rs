@@ -6,7 +6,7 @@
 use crate::client::conn;
 use crate::client::registry::Socket as Connected;
 use crate::client::stream::{Accepted, Address, Stream};
-use crate::state::Server;
+use crate::server::Server;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};

@@ -4,9 +4,11 @@
 //! from BGSAVE only in who waits for it.
 
 use crate::config::{Config, os_reason};
+use crate::ground::gate;
+use crate::os::unix_seconds;
+use crate::server::Server;
 use crate::snapshot::{self, Failure, Party, Ticket, Written};
 use crate::stand_in::StandIn;
-use crate::state::{Server, gate, unix_seconds};
 use sluice_persistence::{Error, LoadControl, LoadOptions, LoadStats, SaveOptions, SaveStats};
 use sluice_transport::state::Role;
 use std::path::PathBuf;
@@ -95,7 +97,7 @@ pub(crate) fn save_options(server: &Server) -> SaveOptions {
             .engine
             .log()
             .is_active()
-            .then(|| server.repl.state.lock().clone())
+            .then(|| server.history.lock().clone())
             // A replica that waits for a full sync stands for no place in any history.
             .filter(|state| state.role() != Role::Replica { resumable: false })
             .map(|state| state.replid().as_str().to_owned()),
@@ -336,7 +338,7 @@ pub(crate) fn load_file(server: &Server, path: &std::path::Path) -> Result<(), S
     let keys = loader.finish();
     match result {
         Ok(stats) => {
-            crate::repl::restore(server, &stats.report, replica);
+            crate::ground::history::restore(&server.history, server.engine.log(), &stats.report, replica);
             loaded(server, &stats);
             clean_now(server);
             crate::log!(

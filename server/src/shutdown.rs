@@ -6,9 +6,10 @@
 //! ABORT comes before it is done, everything goes on as before.
 
 use crate::client::pause::{self, Mode, Reason};
-use crate::state::{Ending, Server};
+use crate::server::Server;
 use crate::{persist, repl};
 use parking_lot::Mutex;
+use sluice_transport::primary::GETACK_RECORD;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,6 +19,17 @@ use tokio::sync::{Notify, oneshot};
 const FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
 /// A replica that went away is noticed within this time.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How the server is to end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ending {
+    /// Save first: `None` saves where save points are configured.
+    pub(crate) save: Option<bool>,
+    /// Do not wait for replicas to catch up.
+    pub(crate) now: bool,
+    /// Leave even if saving fails.
+    pub(crate) force: bool,
+}
 
 /// The shutdown under way, if there is one.
 #[derive(Default)]
@@ -126,7 +138,7 @@ pub(crate) async fn shutdown(server: &Arc<Server>, ending: Ending) -> String {
 async fn wait_for_replicas(server: &Arc<Server>, ending: Ending) -> Result<(), ()> {
     let timeout = server.config.load().shutdown_timeout * 1000;
     let behind = || repl::primary::lagging(server, server.engine.log().end());
-    if ending.now || timeout == 0 || repl::is_replica(server) || behind() == 0 {
+    if ending.now || timeout == 0 || server.is_replica() || behind() == 0 {
         return Ok(());
     }
     let deadline = server.clock().saturating_add(timeout);
@@ -135,7 +147,7 @@ async fn wait_for_replicas(server: &Arc<Server>, ending: Ending) -> Result<(), (
     }
     // What is written from here on would have to be waited for as well.
     pause::pause(server, Reason::Shutdown, Mode::Write, u64::MAX);
-    server.engine.append_own(repl::commands::GETACK);
+    server.engine.append_own(GETACK_RECORD);
     crate::log!(Notice, "Waiting for replicas before shutting down.");
     let outcome = loop {
         let (acked, changed) = (server.acks.notified(), server.ending.changed.notified());

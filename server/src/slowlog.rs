@@ -1,6 +1,6 @@
 //! The slow log: commands that took longer than `slowlog-log-slower-than`. Passwords, and what tells of users, are not in it.
 
-use crate::client::registry::Client;
+use crate::os::unix_seconds;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -16,6 +16,12 @@ pub(crate) struct Entry {
     pub(crate) time: u64,
     pub(crate) micros: u64,
     pub(crate) args: Vec<Vec<u8>>,
+    pub(crate) addr: String,
+    pub(crate) name: String,
+}
+
+/// Whose command it was.
+pub(crate) struct Who {
     pub(crate) addr: String,
     pub(crate) name: String,
 }
@@ -42,17 +48,18 @@ impl Default for Slowlog {
 }
 
 impl Slowlog {
-    /// Notes a command that took so many nanoseconds.
+    /// Notes a command of `who` that took so many nanoseconds.
     #[inline]
-    pub(crate) fn note(&self, took: u64, args: &[&[u8]], client: &Client) {
+    pub(crate) fn note(&self, took: u64, args: &[&[u8]], who: impl FnOnce() -> Who) {
         let threshold = self.threshold.load(Ordering::Relaxed);
         if threshold >= 0 && took >= (threshold as u64).saturating_mul(1000) {
-            self.push(took / 1000, args, client);
+            self.push(took / 1000, args, who);
         }
     }
 
     #[cold]
-    fn push(&self, micros: u64, args: &[&[u8]], client: &Client) {
+    fn push(&self, micros: u64, args: &[&[u8]], who: impl FnOnce() -> Who) {
+        let who = who();
         let mut kept: Vec<Vec<u8>> = Vec::new();
         for (i, a) in args.iter().enumerate() {
             if i == MAX_ARGS - 1 && args.len() > MAX_ARGS {
@@ -71,11 +78,11 @@ impl Slowlog {
         }
         let entry = Entry {
             id: self.next.fetch_add(1, Ordering::Relaxed),
-            time: crate::state::unix_seconds(),
+            time: unix_seconds(),
             micros,
             args: kept,
-            addr: client.addr.to_string(),
-            name: client.name.lock().clone(),
+            addr: who.addr,
+            name: who.name,
         };
         let mut entries = self.entries.lock();
         entries.push_front(entry);

@@ -17,9 +17,9 @@
 //! goes at the network's speed, and a slow disk must not hold it. For the same reason it comes first ([`urgent`]): no
 //! snapshot begins before it, and one that has long to go gives way, once, to begin again behind it.
 
-use crate::repl::pace::Pace;
+use crate::ground::pace::Pace;
+use crate::server::Server;
 use crate::stand_in::StandIn;
-use crate::state::Server;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use sluice_engine::internals::Epoch;
 use sluice_engine::{Cut, LogReader};
@@ -365,7 +365,7 @@ fn write(server: &Arc<Server>, cut: Cut) {
         line.running.as_ref()?.seats.iter().find_map(|seat| seat.child.killed_by())
     };
     let storage = if paced { &server.paced_storage } else { &server.storage };
-    let mut pace = if has_child { Pace::of_child(server) } else { Pace::new(server) };
+    let mut pace = if has_child { Pace::of_child(&server.config) } else { Pace::new(&server.config) };
     let mut gave_way = false;
     let saved = save_cut(cut, storage, &path, &options, &mut |stats| {
         crate::persist::saving(server, stats);

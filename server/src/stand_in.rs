@@ -2,7 +2,7 @@
 //! which does nothing; to kill it makes the snapshot fail. So what tests do to a server that forks (Redis' own suite
 //! kills the child that saves) can be done to one that does not, and what follows a failed snapshot is tested by it.
 
-use crate::state::Server;
+use crate::server::Server;
 use parking_lot::Mutex;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};

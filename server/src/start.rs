@@ -2,10 +2,11 @@
 
 use crate::args::{self, Invocation};
 use crate::config::{Config, ConfigHandle, RESERVED_DESCRIPTORS};
+use crate::ground::Ground;
+use crate::ground::gate;
 use crate::persist::{self, Persistence};
 use crate::repl::Replication;
-use crate::slowlog::Slowlog;
-use crate::state::{Server, Stats, gate};
+use crate::server::Server;
 use crate::{commands, cron, logging, net, os, repl};
 use sluice_persistence::storage::{
     Budget, Disk, Faults, Faulty, Paced, PowerCut, Storage, Throttle, Throttled,
@@ -14,8 +15,8 @@ use sluice_transport::state::Role;
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A load that takes no longer than this keeps clients waiting in the queue of the socket; a longer one answers them.
@@ -297,33 +298,23 @@ fn serve(mut config: Config, daemon: bool) -> Result<(), String> {
     let (port, io_threads) = (config.port, config.io_threads);
     let storage = storage(&config);
     let snapshot_budget = Budget::new(config.persistence_max_bandwidth);
+    let paced_storage = Arc::new(Paced::new(storage.clone(), snapshot_budget.clone()));
+    let commands = commands::Table::of(&engine);
+    let ground = Ground::new(engine, ConfigHandle::new(config), (storage, paced_storage));
     let server = Arc::new(Server {
-        commands: commands::Table::of(&engine),
+        ground,
+        commands,
         dump,
-        engine,
-        paced_storage: Arc::new(Paced::new(storage.clone(), snapshot_budget.clone())),
         snapshot_budget,
-        storage,
-        config: ConfigHandle::new(config),
-        stats: Stats::default(),
         clients: Default::default(),
         repl: Replication::new(),
         persist: Persistence::default(),
         snapshots: Default::default(),
         aof: crate::aof::Aof::default(),
-        memory: Default::default(),
-        slowlog: Slowlog::default(),
         migrate: Default::default(),
-        run_id: sluice_transport::replid::ReplId::random().as_str().to_owned(),
-        started: Instant::now(),
-        gate: AtomicU32::new(0),
-        port,
         shutdown: tokio::sync::Notify::new(),
-        acks: tokio::sync::Notify::new(),
         ending: Default::default(),
-        active_expire: AtomicBool::new(true),
         pause: Default::default(),
-        standstill: Default::default(),
     });
     follow(&server)?;
     logging::set_role(logging::Role::Primary);
@@ -345,11 +336,11 @@ fn serve(mut config: Config, daemon: bool) -> Result<(), String> {
     }
     let (to, from) = mpsc::unbounded_channel();
     workers.push(to);
-    let grown = server.repl.grown.clone();
+    let grown = server.grown.clone();
     // Replicas alone ask for it. Who wrote sees to the append-only file itself, and cron to what nobody waits for.
     server.engine.log().set_waker(move || grown.notify_waiters());
     // The memory of a server without data, which INFO tells from that of the data.
-    crate::admin::info::Memory::now();
+    crate::ground::memory::Memory::now();
     os::short_turns();
     server.set_gate(gate::LOADING, true);
     crate::supervised::loading();
@@ -381,9 +372,9 @@ fn serve(mut config: Config, daemon: bool) -> Result<(), String> {
             }
             owner.set_gate(gate::LOADING, false);
             if let Some((host, port)) = primary {
-                if owner.repl.state.lock().role() == Role::Primary {
+                if owner.history.lock().role() == Role::Primary {
                     // Nothing to resume: no file said which history its data is of.
-                    owner.repl.state.lock().full_sync_began();
+                    owner.history.lock().full_sync_began();
                 }
                 repl::follow(&owner, host, port);
             }

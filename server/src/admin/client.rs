@@ -13,7 +13,7 @@ use crate::client::registry::{Client, kind};
 use crate::client::stream::Address;
 use crate::client::waiting::Unblock;
 use crate::commands::{Call, Flow, Handled};
-use crate::state::Server;
+use crate::server::Server;
 
 pub(super) fn run(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     match lower(args[1]).as_slice() {

@@ -14,7 +14,7 @@ use crate::client::conn::Conn;
 use crate::client::registry::Client;
 use crate::commands::{Call, Flow, Handled};
 use crate::config::Guarded;
-use crate::state::Server;
+use crate::server::Server;
 
 /// Keys DEBUG POPULATE makes under one hold of the locks.
 const POPULATE_STEP: i64 = 1000;
@@ -76,7 +76,7 @@ pub(super) fn run(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) 
         }
         (b"change-repl-id", []) => {
             crate::log!(Notice, "Changing replication IDs after receiving change-repl-id");
-            conn.server.repl.state.lock().new_history();
+            conn.server.history.lock().new_history();
             out.ok();
         }
         (b"replicate" | b"reload" | b"loadaof", _) if conn.in_block() => return Ok(Flow::Apart),

@@ -106,7 +106,7 @@ pub(super) fn hello(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>
     out.set_resp3(conn.session.resp3);
     out.map(7);
     let replica = conn.server.is_replica();
-    for (name, value) in [("server", "redis"), ("version", crate::REDIS_VERSION)] {
+    for (name, value) in [("server", "redis"), ("version", crate::version::REDIS_VERSION)] {
         out.bulk(name.as_bytes());
         out.bulk(value.as_bytes());
     }

@@ -2,9 +2,9 @@
 
 use sluice_engine::internals::{CmdError, EntryRef, Payload, Value, num::parse_i64, resp::Reply};
 
-use super::info::Memory;
 use super::{help, lower};
 use crate::commands::{Call, Flow, Handled};
+use crate::ground::memory::Memory;
 
 /// Elements looked at to estimate a large collection, unless SAMPLES says otherwise; 0 looks at all.
 const DEFAULT_SAMPLES: usize = 5;

@@ -25,7 +25,7 @@ use sluice_engine::internals::{Command, resp::Reply};
 use crate::commands::{Call, Flow, Handled};
 
 pub(crate) use client::describe_client;
-pub(crate) use rows::{ROWS, SubcommandStats};
+pub(crate) use rows::ROWS;
 
 /// A command's name with its subcommand, if it has one: `slowlog|get`.
 pub(crate) fn full_name(command: &Command, args: &[&[u8]]) -> String {

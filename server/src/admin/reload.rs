@@ -4,7 +4,7 @@ use sluice_engine::internals::{CmdError, CmdResult};
 use sluice_persistence::{LoadOptions, SaveOptions, load, save};
 
 use super::lower;
-use crate::state::Server;
+use crate::server::Server;
 
 pub(super) fn run(server: &Server, options: &[&[u8]]) -> CmdResult {
     let (mut saves, mut keeps, mut merges) = (true, false, false);

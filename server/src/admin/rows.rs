@@ -1,8 +1,5 @@
 //! The rows of the admin commands, with what runs them, and the subcommands of those that have some.
 
-use std::collections::BTreeMap;
-
-use parking_lot::Mutex;
 use sluice_engine::internals::{Command, Flags, KeySpec, Run};
 
 use crate::commands::OwnCommand;
@@ -187,45 +184,6 @@ pub(crate) static ROWS: &[OwnCommand] = &[
         super::role::run,
     ),
 ];
-
-/// How often a subcommand was called, for `commandstats`.
-#[derive(Default, Debug)]
-pub(crate) struct SubcommandStats(Mutex<BTreeMap<(&'static str, &'static str), Calls>>);
-
-/// Counters of one subcommand.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Calls {
-    /// Times it ran, and how long in all.
-    pub(crate) calls: u64,
-    /// Microseconds in all.
-    pub(crate) micros: u64,
-    /// Times it had the wrong number of words.
-    pub(crate) rejected: u64,
-    /// Times it replied an error.
-    pub(crate) failed: u64,
-}
-
-impl SubcommandStats {
-    /// Counts one call.
-    pub(crate) fn note(&self, command: &'static str, sub: &'static str, change: impl FnOnce(&mut Calls)) {
-        change(self.0.lock().entry((command, sub)).or_default());
-    }
-
-    /// The counters of a command's subcommands.
-    pub(crate) fn of(&self, command: &str) -> Vec<(&'static str, Calls)> {
-        self.0
-            .lock()
-            .iter()
-            .filter(|((c, _), _)| *c == command)
-            .map(|((_, sub), calls)| (*sub, *calls))
-            .collect()
-    }
-
-    /// CONFIG RESETSTAT.
-    pub(crate) fn reset(&self) {
-        self.0.lock().clear();
-    }
-}
 
 static ACL: &[Command] = &[
     row("cat", -2, QUIET, "", "server", "6.0.0", "Lists the categories of commands, or the commands of one"),

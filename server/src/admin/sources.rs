@@ -9,12 +9,13 @@ use super::info::{
     AofInfo, PersistenceInfo, PrimaryLink, ReplicaLine, ReplicationInfo, Sources, SyncReport, Transfer,
 };
 use crate::config::Config;
-use crate::state::{Server, unix_seconds};
+use crate::os::unix_seconds;
+use crate::server::Server;
 
 impl Server {
     /// Whether this server follows a primary.
     pub(crate) fn is_replica(&self) -> bool {
-        self.repl.roles.is_replica()
+        self.roles.is_replica()
     }
 
     /// What INFO reports from, as of now; of the data what the caller looked up under its locks.
@@ -100,7 +101,7 @@ impl Server {
     pub(crate) fn replication_info(&self) -> ReplicationInfo {
         let log = self.engine.log();
         let (first, end) = (log.backlog_start(), log.end());
-        let state = self.repl.state.lock().clone();
+        let state = self.history.lock().clone();
         let now = self.clock();
         let primary = self.repl.link.lock().as_ref().map(|link| {
             let shared = &link.shared;

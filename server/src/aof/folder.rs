@@ -5,7 +5,7 @@
 //! process has ended, however it does, so nothing has to be cleaned up after a kill; a server that is still shutting
 //! down has it until it is gone.
 
-use crate::state::Server;
+use crate::server::Server;
 use parking_lot::Mutex;
 use sluice_persistence::aof::AofPlace;
 use sluice_persistence::storage::Lock;

@@ -12,7 +12,7 @@
 
 use super::group::{Gathering, Membership};
 use super::{Aof, QUEUE_LIMIT, progressed};
-use crate::state::Server;
+use crate::server::Server;
 use sluice_engine::Log;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};

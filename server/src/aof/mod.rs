@@ -34,7 +34,8 @@ pub(crate) use rewrite::{Answer, begin_cut, collect_history, cron, request};
 pub(crate) use start::{begin_service, load_at_start, reload};
 
 use crate::config::{Config, Fsync};
-use crate::state::{Server, gate};
+use crate::ground::gate;
+use crate::server::Server;
 use parking_lot::Mutex;
 use sluice_engine::Log;
 use sluice_persistence::aof::{AofPlace, Manifest};
@@ -189,7 +190,7 @@ impl Aof {
 fn progressed(server: &Server) {
     server.aof.progressed.notify_waiters();
     if server.aof.is_always() {
-        server.repl.grown.notify_waiters();
+        server.grown.notify_waiters();
     }
 }
 
@@ -232,7 +233,7 @@ pub(crate) fn follow_policy(server: &Server, config: &Config) {
     server.aof.policy.store(config.appendfsync as u8, Ordering::Release);
     progressed(server);
     // Replicas that were held back under the policy before.
-    server.repl.grown.notify_waiters();
+    server.grown.notify_waiters();
     server.aof.wake();
 }
 
@@ -289,7 +290,7 @@ fn drop_writer(server: &Server) {
     server.aof.writing.store(false, Ordering::Release);
     drop(gone);
     progressed(server);
-    server.repl.grown.notify_waiters();
+    server.grown.notify_waiters();
 }
 
 /// Before a full sync replaces the data: what was written of the old data stays, and no more comes.

@@ -14,10 +14,11 @@
 use super::writer::{NextFile, Writer, sync_recovered};
 use super::{Mode, drop_writer, place, progressed};
 use crate::config::Config;
-use crate::repl::pace::Pace;
+use crate::ground::pace::Pace;
+use crate::os::unix_seconds;
+use crate::server::Server;
 use crate::snapshot::{self, Hold, Party};
 use crate::stand_in::StandIn;
-use crate::state::{Server, unix_seconds};
 use parking_lot::{Condvar, Mutex};
 use sluice_engine::{Cut, LogReader};
 use sluice_persistence::SaveStats;
@@ -450,7 +451,7 @@ fn write_commands(
     };
     let offset = cut.offset();
     let options = RewriteOptions { timestamp: timestamp.then(|| unix_seconds() as i64) };
-    let mut pace = if child.is_there() { Pace::of_child(server) } else { Pace::new(server) };
+    let mut pace = if child.is_there() { Pace::of_child(&server.config) } else { Pace::new(&server.config) };
     let mut progress = |stats: &SaveStats| {
         let over = || stopped() || child.killed_by().is_some();
         pace.wait(stats.keys, over);

@@ -4,7 +4,8 @@ use super::rewrite::collect_history;
 use super::writer::{Writer, start_threads};
 use super::{Mode, configured_place, flush, place};
 use crate::config::{Config, PropagationError};
-use crate::state::{Server, gate};
+use crate::ground::gate;
+use crate::server::Server;
 use sluice_engine::Engine;
 use sluice_persistence::aof::manifest::remove_leftovers;
 use sluice_persistence::aof::{
@@ -158,7 +159,7 @@ fn write_first_base(
             SaveOptions { aof_base: true, replication_id: None, ..crate::persist::save_options(server) };
         save_cut(cut, &server.storage, &path, &options, &mut progress)?
     } else {
-        let timestamp = config.aof_timestamp_enabled.then(|| crate::state::unix_seconds() as i64);
+        let timestamp = config.aof_timestamp_enabled.then(|| crate::os::unix_seconds() as i64);
         rewrite_as_commands(cut, &server.storage, &path, &RewriteOptions { timestamp }, &mut progress)?
     };
     server.aof.figures.size.store(stats.bytes, Ordering::Relaxed);

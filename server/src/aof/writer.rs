@@ -14,14 +14,13 @@
 use super::group::{Gathering, Group};
 use super::{progressed, update_gate};
 use crate::config::{Fsync, os_reason};
-use crate::repl::commands::GETACK;
-use crate::state::Server;
+use crate::server::Server;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use sluice_engine::LogReader;
 use sluice_engine::internals::encode_command;
 use sluice_persistence::aof::{IncrWriter, Syncer};
-use sluice_transport::primary::PING_RECORD;
+use sluice_transport::primary::{GETACK_RECORD, PING_RECORD};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -204,7 +203,7 @@ impl Writer {
                     std::thread::sleep(Duration::from_micros(pause));
                 }
             }
-            if matches!(&*self.pending, PING_RECORD | GETACK) {
+            if matches!(&*self.pending, PING_RECORD | GETACK_RECORD) {
                 // They keep links alive and change nothing; in between other commands they do no harm.
                 self.pending = Bytes::new();
                 aof.written.fetch_max(self.reader.offset(), Ordering::AcqRel);
@@ -225,7 +224,7 @@ impl Writer {
     }
 
     fn annotate(&mut self) -> io::Result<()> {
-        let now = crate::state::unix_seconds();
+        let now = crate::os::unix_seconds();
         if now > self.stamp {
             self.file.write(format!("#TS:{now}\r\n").as_bytes())?;
             self.stamp = now;

@@ -6,10 +6,11 @@
 use crate::aof::Mode;
 use crate::client::waiting::Wait;
 use crate::commands::{Call, Flow, Handled};
-use crate::repl::commands::GETACK;
-use crate::repl::{is_replica, primary};
-use crate::state::{Server, gate};
+use crate::ground::gate;
+use crate::repl::primary;
+use crate::server::Server;
 use sluice_engine::internals::{CmdError, num::parse_i64, resp::Reply};
+use sluice_transport::primary::GETACK_RECORD;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub(crate) fn waitaof(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'
 type Arguments = Result<(Measure, u64), &'static str>;
 
 fn wait_arguments(server: &Server, args: &[&[u8]]) -> Arguments {
-    if is_replica(server) {
+    if server.is_replica() {
         return Err(
             "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica \
              is configured to be writable (which is not the default) writes to replicas are just local and are not \
@@ -69,7 +70,7 @@ fn waitaof_arguments(server: &Server, args: &[&[u8]]) -> Arguments {
     let replicas = usize::try_from(replicas).map_err(|_| "ERR value is out of range, must be positive")?;
     let timeout = parse_i64(args[3]).ok_or("ERR timeout is not an integer or out of range")?;
     let timeout = u64::try_from(timeout).map_err(|_| "ERR timeout is negative")?;
-    if is_replica(server) {
+    if server.is_replica() {
         return Err(
             "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just \
              local and are not propagated.",
@@ -95,7 +96,7 @@ fn begin(conn: &mut Call<'_, '_>, arguments: Arguments, out: &mut Reply<'_>) -> 
     // Ask for acknowledgements now rather than at the replicas' next second.
     // While writes are paused the log stands still: then they come by the second.
     if acks.asks_replicas(have) && server.gate.load(Ordering::Acquire) & gate::PAUSED == 0 {
-        server.engine.append_own(GETACK);
+        server.engine.append_own(GETACK_RECORD);
     }
     if matches!(acks.measure, Measure::Durable { .. }) {
         server.aof.wake();

@@ -3,7 +3,8 @@
 //! EXEC is judged by what it will run: much may have changed since that was queued.
 
 use crate::client::conn::Conn;
-use crate::state::{Server, gate};
+use crate::ground::gate;
+use crate::server::Server;
 use sluice_engine::internals::{CmdError, Command, Flags, FlagsOfMany};
 
 impl Conn {
@@ -66,8 +67,7 @@ pub(crate) fn refusal(server: &Server, flags: FlagsOfMany, gates: u32) -> Option
             "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
         ));
     }
-    if gates & gate::MAXMEMORY != 0 && flags.any.contains(Flags::DENYOOM) && crate::maxmemory::refuses(server)
-    {
+    if gates & gate::MAXMEMORY != 0 && flags.any.contains(Flags::DENYOOM) && server.is_out_of_memory() {
         return Some(CmdError::OutOfMemory);
     }
     let beside = gates & gate::ASYNC_LOADING != 0 && flags.any.contains(Flags::NO_ASYNC_LOADING);

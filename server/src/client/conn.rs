@@ -13,7 +13,7 @@ use crate::client::stream::Stream;
 use crate::client::waiting::Waited;
 use crate::commands::Flow;
 use crate::os;
-use crate::state::Server;
+use crate::server::Server;
 use bytes::{Buf, BytesMut};
 use sluice_engine::Session;
 use sluice_engine::internals::Request;

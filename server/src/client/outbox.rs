@@ -14,7 +14,7 @@
 use crate::client::registry::{Client, kind};
 use crate::client::stream::Stream;
 use crate::config::ClientClass;
-use crate::state::Server;
+use crate::server::Server;
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use std::collections::VecDeque;

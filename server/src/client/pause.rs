@@ -4,7 +4,8 @@
 //! later, as on a replica. Replicas and the link to a primary are never paused. When [`pause`] returns, no command is under
 //! way that was let through before: the engine holds writes itself, where a command has its locks.
 
-use crate::state::{Server, gate};
+use crate::ground::gate;
+use crate::server::Server;
 use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::sync::Notify;

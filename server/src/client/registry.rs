@@ -5,6 +5,7 @@
 
 use crate::client::outbox::Inlet;
 use crate::client::stream::{Address, Stream};
+use crate::slowlog::Who;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -85,6 +86,11 @@ impl Client {
         self.set_kind(kind::CLOSING, true);
         let _ = socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Both);
         self.inlet.wake();
+    }
+
+    /// Whose commands the slow log notes.
+    pub(crate) fn who(&self) -> Who {
+        Who { addr: self.addr.to_string(), name: self.name.lock().clone() }
     }
 
     /// Something was heard of it just now.

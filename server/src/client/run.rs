@@ -3,8 +3,9 @@
 use crate::client::conn::Conn;
 use crate::client::waiting::{KeyWait, Wait};
 use crate::commands::{self, Flow};
+use crate::ground::gate;
 use crate::os;
-use crate::state::{Server, gate};
+use crate::server::Server;
 use sluice_engine::Session;
 use sluice_engine::internals::{
     Caller, CmdError, CmdResult, Command, Ctx, Flags, InBlock, Outcome, Request, Resolved, Row, Run, TxOp,
@@ -66,7 +67,7 @@ impl Conn {
             server.stats.latency.note(id, took);
         }
         if !command.flags.contains(Flags::SKIP_SLOWLOG) {
-            server.slowlog.note(took, args, &self.client);
+            server.slowlog.note(took, args, || self.client.who());
         }
         flow
     }

@@ -11,7 +11,7 @@
 use super::attempt::{Attempt, Ended};
 use super::dialect::{self, Words};
 use crate::config::PropagationError;
-use crate::state::gate;
+use crate::ground::gate;
 use sluice_engine::internals::{
     Flags, MAX_STRING_LEN, Outcome, Request, Row, Run, TxOp, encode_command,
     resp::{Parsed, resume},
@@ -73,7 +73,7 @@ impl Attempt<'_> {
         let result = self.run_commands(true);
         if matches!(result, Err(Ended::Content(_))) {
             // Where it went wrong is not known, only that it did: our data is a prefix of no history.
-            self.server.repl.state.lock().full_sync_began();
+            self.server.history.lock().full_sync_began();
         }
         drop(turn);
         result?;

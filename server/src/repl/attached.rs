@@ -11,7 +11,7 @@ use crate::client::conn::{Conn, write_all};
 use crate::client::registry::kind;
 use crate::client::stream::Stream;
 use crate::config::ClientClass;
-use crate::state::Server;
+use crate::server::Server;
 use bytes::{Buf, Bytes, BytesMut};
 use sluice_engine::LogReader;
 use sluice_engine::internals::{
@@ -72,7 +72,7 @@ pub(crate) async fn serve_replica(
     {
         let mut replicas = server.repl.replicas.lock();
         // Who ends a history disconnects the replicas that are in the map: this one is to be among them, or to know.
-        if answer.as_ref().is_some_and(|(_, replid)| *replid != super::replid(&server)) {
+        if answer.as_ref().is_some_and(|(_, replid)| *replid != server.replid()) {
             crate::log!(
                 Notice,
                 "The history replica {name} wanted to go on with has ended; it is to ask again"
@@ -110,7 +110,7 @@ pub(crate) async fn serve_replica(
             Some(r) => push(&server, stream, r, &mut pending)?,
             None => false,
         };
-        let grown = server.repl.grown.notified();
+        let grown = server.grown.notified();
         tokio::pin!(grown);
         if let Some(r) = &reader
             && !blocked

@@ -7,10 +7,11 @@
 use super::apply::{Block, Complaints};
 use super::link::{CONNECTED, HANDSHAKE, LinkShared, READ_WAIT, SYNC};
 use super::prefetch::{Ahead, Prefetch};
-use super::role::{Turn, link_gate};
+use super::role::link_gate;
 use crate::client::registry::Client;
 use crate::config::os_reason;
-use crate::state::Server;
+use crate::ground::roles::Turn;
+use crate::server::Server;
 use sluice_engine::internals::resp::ParseState;
 use sluice_engine::{Engine, Session};
 use sluice_transport::replica::{Action, Level, LinkConfig, PayloadKind, ReplicaLink};
@@ -118,7 +119,7 @@ impl<'a> Attempt<'a> {
         client: Arc<Client>,
     ) -> Option<Attempt<'a>> {
         // Place and history belong together.
-        let _turn = server.repl.roles.of_link(shared)?;
+        let _turn = server.roles.turn_unless(|| shared.stopped())?;
         let c = server.config.load();
         let text = |b: &[u8]| (!b.is_empty()).then(|| String::from_utf8_lossy(b).into_owned());
         let (failover, forced) = server.repl.failover.lock().handover();
@@ -133,7 +134,7 @@ impl<'a> Attempt<'a> {
             failover,
             forced,
         };
-        let resume = server.repl.state.lock().resume_point(server.engine.log().end());
+        let resume = server.history.lock().resume_point(server.engine.log().end());
         Some(Attempt {
             server,
             shared,
@@ -165,7 +166,7 @@ impl<'a> Attempt<'a> {
 
     /// See [`super::role`].
     pub(super) fn turn(&self) -> Result<Turn<'a>, Ended> {
-        self.server.repl.roles.of_link(self.shared).ok_or_else(Ended::superseded)
+        self.server.roles.turn_unless(|| self.shared.stopped()).ok_or_else(Ended::superseded)
     }
 
     /// Follows the primary until the link ends.
@@ -190,7 +191,7 @@ impl<'a> Attempt<'a> {
                     let end = self.server.engine.log().end();
                     self.server.engine.log().activate();
                     self.applied = end;
-                    if self.server.repl.state.lock().continued(replid, end) {
+                    if self.server.history.lock().continued(replid, end) {
                         self.server.repl.disconnect_replicas();
                     }
                     self.link.applied(end);

@@ -6,9 +6,6 @@ use crate::commands::{Call, Flow, Handled};
 use sluice_engine::internals::{CmdError, resp::Reply};
 use sluice_transport::primary::{ReplconfReply, ReplicaPeer};
 
-/// Asks every replica for an acknowledgement.
-pub(crate) const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
-
 /// REPLICAOF host port, REPLICAOF NO ONE; SLAVEOF likewise.
 pub(crate) fn replicaof(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<'_>) -> Handled {
     let server = conn.server.clone();
@@ -16,7 +13,7 @@ pub(crate) fn replicaof(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply
         return Err(CmdError::text("ERR REPLICAOF not allowed while failing over."));
     }
     if args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one") {
-        if super::is_replica(&server) {
+        if server.is_replica() {
             super::promote(&server);
             crate::log!(
                 Notice,
@@ -76,10 +73,10 @@ pub(crate) fn replconf(conn: &mut Call<'_, '_>, args: &[&[u8]], out: &mut Reply<
 fn take_over(conn: &Conn, replid: &[u8], offset: &[u8], forced: bool) -> Result<(), &'static str> {
     let server = &conn.server;
     crate::log!(Warning, "Failover request received for replid {}.", String::from_utf8_lossy(replid));
-    if !super::is_replica(server) {
+    if !server.is_replica() {
         return Err("ERR PSYNC FAILOVER can't be sent to a master.");
     }
-    if !replid.eq_ignore_ascii_case(super::replid(server).as_bytes()) {
+    if !replid.eq_ignore_ascii_case(server.replid().as_bytes()) {
         return Err("ERR PSYNC FAILOVER replid must match my replid.");
     }
     // A primary that asks without FORCE has our acknowledgement of all it wrote, and we acknowledge what is applied.

@@ -12,11 +12,11 @@
 //! unless we add `FORCE`: the operator said so, and the time was over.
 
 use super::primary::Replica;
+use super::promote;
 use super::role::follow_if;
-use super::{is_replica, promote};
 use crate::client::pause::{self, Mode, Reason};
 use crate::commands::{Call, Flow, Handled};
-use crate::state::Server;
+use crate::server::Server;
 use sluice_engine::internals::{num::parse_i64, resp::Reply};
 use sluice_transport::primary::PeerState;
 use std::sync::Arc;
@@ -119,7 +119,7 @@ fn request(server: &Arc<Server>, mut words: &[&[u8]]) -> Result<(), String> {
     if failover.is_under_way() {
         return Err("ERR FAILOVER already in progress.".into());
     }
-    if is_replica(server) {
+    if server.is_replica() {
         return Err("ERR FAILOVER is not valid when server is a replica.".into());
     }
     if force && (timeout.is_none() || target.is_none()) {

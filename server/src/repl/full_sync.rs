@@ -3,12 +3,12 @@
 //! Whoever asked within the delay window is one batch. Its cut goes through a window of chunks straight to the
 //! sockets, or into the RDB file first, which late-comers may join until it is complete.
 
-use super::pace::Paced;
+use super::SyncSummary;
+use super::paced::Paced;
 use super::primary::{Replica, Replicas, policy};
-use super::{SyncSummary, replid};
 use crate::config::ReplCompression;
+use crate::server::Server;
 use crate::snapshot::{self, Failure, Party, Written};
-use crate::state::Server;
 use sluice_engine::{Cut, LogReader};
 use sluice_persistence::SaveOptions;
 use sluice_persistence::rdb::function_libraries;
@@ -202,7 +202,7 @@ fn run_staged(server: &Arc<Server>, mut batch: Batch, control: Arc<SyncControl>,
 impl Sync<'_> {
     /// Tells the members where their sync begins.
     fn announce_all(&self, offset: u64, staged: bool) -> Vec<SyncPeer> {
-        let line = fullresync_line(&replid(self.server), offset);
+        let line = fullresync_line(&self.server.replid(), offset);
         let mut peers = Vec::new();
         let mut replicas = self.server.repl.replicas.lock();
         for id in &self.batch.replicas {
@@ -287,7 +287,7 @@ pub(super) fn join_staging(server: &Server, replicas: &mut Replicas, batch: u64,
         return;
     };
     staging.guests.push(id);
-    let line = fullresync_line(&replid(server), staging.keep.offset());
+    let line = fullresync_line(&server.replid(), staging.keep.offset());
     if let Some(r) = replicas.map.get_mut(&id) {
         crate::log!(Notice, "Waiting for end of BGSAVE for SYNC: replica {} joins it", r.name);
         if let Err(e) = announce(r, &line, true, &staging.control, &staging.figures) {
@@ -415,7 +415,7 @@ impl Sync<'_> {
         } else {
             (Box::new(EofPayload::new(RdbSource::new(cut, encoder, pool, figures.clone()))), Some(base))
         };
-        let mut source = Paced::new(source, server, figures.clone());
+        let mut source = Paced::new(source, &server.config, figures.clone());
         let reader = || log.reader_in(epoch, figures.log_offset.load(Ordering::Acquire)).ok();
         let mut events = |event| self.on_event(event, reader);
         let report = if batch.transport == Transport::IoUring {

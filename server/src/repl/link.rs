@@ -14,7 +14,7 @@ use super::role::link_gate;
 use crate::client::registry::{Client, Socket, kind};
 use crate::client::stream::Address;
 use crate::config::os_reason;
-use crate::state::Server;
+use crate::server::Server;
 use parking_lot::{Condvar, Mutex};
 use sluice_transport::replica::RECONNECT_MS;
 use socket2::{Domain, Socket as Raw, Type};
@@ -147,7 +147,7 @@ fn run(server: &Arc<Server>, shared: &Arc<LinkShared>, host: &str, port: u16) {
         let was_up = shared.is_up();
         let up_for = server.clock().saturating_sub(shared.up_since.load(Ordering::Relaxed));
         {
-            let Some(turn) = server.repl.roles.of_link(shared) else { return };
+            let Some(turn) = server.roles.turn_unless(|| shared.stopped()) else { return };
             shared.phase.store(CONNECT, Ordering::Release);
             if was_up || shared.down_since.load(Ordering::Relaxed) == 0 {
                 shared.down_since.store(server.clock(), Ordering::Relaxed);

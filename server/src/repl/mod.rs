@@ -5,7 +5,6 @@
 //! - [`link`]: the thread that keeps a connection to our primary; [`attempt`]: one such connection; [`receive`]: loading
 //!   the full sync that comes over it; [`apply`]: its stream; [`dialect`]: what newer primaries say in it;
 //! - [`role`]: which of the two this server is, and the changes between them; [`failover`]: changing roles with a replica;
-//! - [`pace`]: slowing both down, for tests.
 //!
 //! The protocol's logic is in the transport crate; here are its drivers.
 
@@ -17,7 +16,7 @@ mod dialect;
 pub(crate) mod failover;
 mod full_sync;
 pub(crate) mod link;
-pub(crate) mod pace;
+mod paced;
 mod prefetch;
 pub(crate) mod primary;
 mod receive;
@@ -28,24 +27,17 @@ pub(crate) use attached::serve_replica;
 pub(crate) use primary::Attach;
 pub(crate) use role::{follow, promote, start_as_replica, update_gates_by};
 
-use crate::state::Server;
+use crate::server::Server;
 use link::LinkHandle;
 use parking_lot::Mutex;
 use primary::Replicas;
-use sluice_persistence::rdb::LoadReport;
 use sluice_persistence::storage::Budget;
-use sluice_transport::replid::ReplId;
-use sluice_transport::state::ReplicationState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 /// The state of replication.
 pub(crate) struct Replication {
-    pub(crate) state: Mutex<ReplicationState>,
-    pub(crate) roles: role::Roles,
     pub(crate) replicas: Mutex<Replicas>,
-    /// Woken when the log grew while a replica waits for it.
-    pub(crate) grown: Arc<tokio::sync::Notify>,
     /// The link to our primary, on a replica.
     pub(crate) link: Mutex<Option<LinkHandle>>,
     /// What the last full sync served cost.
@@ -80,10 +72,7 @@ pub(crate) struct SyncSummary {
 impl Replication {
     pub(crate) fn new() -> Replication {
         Replication {
-            state: Mutex::new(ReplicationState::new()),
-            roles: role::Roles::default(),
             replicas: Mutex::new(Replicas::default()),
-            grown: Arc::new(tokio::sync::Notify::new()),
             link: Mutex::new(None),
             last_sync: Mutex::new(None),
             dropped: AtomicU64::new(0),
@@ -102,45 +91,6 @@ impl Replication {
             r.client.kill();
         }
     }
-}
-
-/// After the RDB file was loaded at the start: the history it stands in goes on, so that a restart costs our replicas,
-/// or us as one, no full sync. Without such a place in a history the log is not needed yet.
-pub(crate) fn restore(server: &Server, report: &LoadReport, replica: bool) {
-    let log = server.engine.log();
-    let replid = report.replication_id.as_ref().and_then(|id| ReplId::parse(id.as_bytes()));
-    let (Some(replid), Some(offset)) = (replid, report.replication_offset) else {
-        if report.replication_id.is_some() {
-            crate::log!(Warning, "The RDB file's place in a history makes no sense: a new history begins");
-        }
-        // Nobody follows yet.
-        log.deactivate();
-        log.reset(0);
-        return;
-    };
-    if replica {
-        log.reset(offset);
-        log.set_selected(report.replication_db.unwrap_or(0));
-        log.activate();
-    } else {
-        // Deletions of expired keys are in the log already.
-        log.rebase(offset);
-    }
-    *server.repl.state.lock() = ReplicationState::restored(replid, offset, replica);
-    crate::log!(
-        Notice,
-        "The RDB file stands at offset {offset} of history {replid}, which goes on from there"
-    );
-}
-
-/// The current replication id.
-pub(crate) fn replid(server: &Server) -> ReplId {
-    server.repl.state.lock().replid()
-}
-
-/// True on a replica.
-pub(crate) fn is_replica(server: &Server) -> bool {
-    server.repl.roles.is_replica()
 }
 
 /// True where `repl-diskless-load` lets this server load straight from the socket now.

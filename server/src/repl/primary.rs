@@ -8,7 +8,8 @@ use crate::client::conn::Conn;
 use crate::client::registry::Client;
 use crate::client::stream::Stream;
 use crate::config::{Config, ReplTransport};
-use crate::state::{Server, gate};
+use crate::ground::gate;
+use crate::server::Server;
 use sluice_engine::LogReader;
 use sluice_transport::fullsync::SyncControl;
 use sluice_transport::fullsync::cut::CutFigures;
@@ -214,7 +215,7 @@ pub(crate) fn psync(conn: &mut Conn, replid_arg: &[u8], offset_arg: &[u8]) -> Re
     let log = server.engine.log();
     // The log first: what the state says of its history is then no older than what the reader is of.
     let (epoch, held) = log.held().unzip();
-    let state = server.repl.state.lock().clone();
+    let state = server.history.lock().clone();
     let capa = conn.peer.as_ref().map(|p| p.capa).unwrap_or_default();
     match sluice_transport::primary::psync::decide(&state, held, &request, capa, &name) {
         PsyncDecision::Continue { from, reply, log: line } => match epoch.map(|e| log.reader_in(e, from)) {
@@ -278,7 +279,7 @@ pub(crate) fn cron(server: &Arc<Server>) {
     if ping && server.engine.log().is_active() && !server.pause.by_failover() {
         server.engine.append_own(PING_RECORD);
     }
-    server.repl.roles.as_primary(|| free_backlog(server, &config, now));
+    server.roles.as_primary(|| free_backlog(server, &config, now));
     update_good(server);
     super::failover::cron(server);
     kick(server);
@@ -299,7 +300,7 @@ fn free_backlog(server: &Server, config: &Config, now: u64) {
         // Others than replicas may follow (an append-only file): it stays then, and so do its offsets.
         let freed = log.deactivate();
         if freed {
-            server.repl.state.lock().new_history();
+            server.history.lock().new_history();
         }
         freed
     });

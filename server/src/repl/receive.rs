@@ -7,11 +7,11 @@
 
 use super::LoadWay;
 use super::attempt::{Attempt, Ended, Event, READ_BYTES, primary_session};
-use super::pace::Pace;
 use super::prefetch::Prefetch;
-use super::role::Turn;
 use crate::config::os_reason;
-use crate::state::gate;
+use crate::ground::gate;
+use crate::ground::pace::Pace;
+use crate::ground::roles::Turn;
 use sluice_engine::Engine;
 use sluice_persistence::rdb::source::Source;
 use sluice_persistence::rdb::{HEADER_LEN, RdbDecoder, Step, version_of, with_crew};
@@ -56,7 +56,7 @@ impl<'a> Attempt<'a> {
             None => self.load_by_file(),
         };
         let done = loaded.and_then(|fresh| self.take_over(fresh, way));
-        if let Some(turn) = self.server.repl.roles.of_link(self.shared) {
+        if let Some(turn) = self.server.roles.turn_unless(|| self.shared.stopped()) {
             self.loading_gate(&turn, None);
         }
         done
@@ -84,7 +84,7 @@ impl<'a> Attempt<'a> {
             engine.log().set_selected(self.session.db);
             engine.log().activate();
         });
-        self.server.repl.state.lock().full_sync_done(self.replid);
+        self.server.history.lock().full_sync_done(self.replid);
         self.applied = offset;
         self.session = primary_session(engine);
         self.target = engine.clone();
@@ -104,7 +104,7 @@ impl<'a> Attempt<'a> {
         // waits for the disk, and so for nobody who has a turn.
         crate::aof::suspend(self.server);
         let turn = self.turn().inspect_err(|_| crate::aof::resume(self.server))?;
-        self.server.repl.state.lock().full_sync_began();
+        self.server.history.lock().full_sync_began();
         self.server.repl.disconnect_replicas();
         Ok(turn)
     }
@@ -129,7 +129,7 @@ impl<'a> Attempt<'a> {
 
     /// Old data of the history the primary is on is the same data at another time: it can be served meanwhile.
     fn may_serve_old(&self) -> bool {
-        self.replid == Some(self.server.repl.state.lock().replid())
+        self.replid == Some(self.server.history.lock().replid())
     }
 
     /// What is loaded goes into an engine of its own, whoever had to make room for it: should this link be superseded, nothing
@@ -185,7 +185,7 @@ impl<'a> Attempt<'a> {
     fn decode(&mut self, engine: &Engine, way: LoadWay) -> Result<(), Ended> {
         // A framed payload has a checksum of its own, which the link compares.
         let checksum = self.server.config.load().rdbchecksum && !self.link.is_framed();
-        let mut pace = Pace::loading(self.server);
+        let mut pace = Pace::loading(&self.server.config);
         let mut loader = engine.loader();
         let (decoded, report) = with_crew(&mut loader, None, None, |crew| {
             let mut decoder = RdbDecoder::with_checksum(&mut *self, checksum);

@@ -7,58 +7,20 @@
 //! no further turn, and ends when it comes to look.
 //!
 //! What a primary puts into its stream by itself (PING, GETACK) goes through `Engine::append_own`, other things that only a
-//! primary does through [`Roles::as_primary`]: a replica's log is its primary's, byte for byte.
+//! primary does through [`Roles::as_primary`](crate::ground::roles::Roles::as_primary): a replica's log is its primary's, byte for byte.
 
-use super::link::{LinkHandle, LinkShared};
+use super::link::LinkHandle;
 use crate::config::Config;
-use crate::state::{Server, gate};
-use parking_lot::{Mutex, MutexGuard};
+use crate::ground::gate;
+use crate::ground::roles::Turn;
+use crate::server::Server;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The role, and the lock of those who act in it.
-#[derive(Default)]
-pub(crate) struct Roles {
-    replica: AtomicBool,
-    turn: Mutex<()>,
-}
-
-/// The right to act in the present role: nobody changes it meanwhile. Not to be held while waiting for anything.
-pub(crate) struct Turn<'a> {
-    _held: MutexGuard<'a, ()>,
-}
-
-impl Roles {
-    /// Is this a replica?
-    pub(crate) fn is_replica(&self) -> bool {
-        self.replica.load(Ordering::Acquire)
-    }
-
-    /// A turn for this link's thread; none where it was superseded.
-    pub(super) fn of_link(&self, link: &LinkShared) -> Option<Turn<'_>> {
-        let turn = self.change();
-        (!link.stopped()).then_some(turn)
-    }
-
-    /// Does `act` as the primary; none on a replica.
-    pub(crate) fn as_primary<R>(&self, act: impl FnOnce() -> R) -> Option<R> {
-        if self.is_replica() {
-            return None;
-        }
-        let _turn = self.turn.lock();
-        (!self.is_replica()).then(act)
-    }
-
-    fn change(&self) -> Turn<'_> {
-        Turn { _held: self.turn.lock() }
-    }
-}
 
 /// Makes this server a replica of `host:port`.
 pub(crate) fn follow(server: &Arc<Server>, host: String, port: u16) {
     // The present link leaves off after the command it is at.
     hurry(server);
-    let turn = server.repl.roles.change();
+    let turn = server.roles.change();
     become_replica(server, &turn, host, port);
     drop(turn);
     note_in_config(server);
@@ -66,7 +28,7 @@ pub(crate) fn follow(server: &Arc<Server>, host: String, port: u16) {
 
 /// The same for a primary, if that is wanted still when nothing else may change the role any more.
 pub(super) fn follow_if(server: &Arc<Server>, host: String, port: u16, wanted: impl FnOnce() -> bool) {
-    let turn = server.repl.roles.change();
+    let turn = server.roles.change();
     if wanted() {
         become_replica(server, &turn, host, port);
         drop(turn);
@@ -83,7 +45,7 @@ fn note_in_config(server: &Server) {
 
 fn become_replica(server: &Arc<Server>, turn: &Turn<'_>, host: String, port: u16) {
     act_as_replica(server, turn);
-    server.repl.state.lock().become_replica();
+    server.history.lock().become_replica();
     crate::logging::set_role(crate::logging::Role::Replica);
     // Our own replicas stay: the new primary may go on with the history we share with them. They are disconnected
     // when it turns out to have another, so that they ask again.
@@ -97,35 +59,35 @@ fn become_replica(server: &Arc<Server>, turn: &Turn<'_>, host: String, port: u16
 /// From here on what clients write is in no log, and is refused where the replica is read-only. Where a server is to start as a
 /// replica this comes before it lets anybody write.
 fn act_as_replica(server: &Server, turn: &Turn<'_>) {
-    server.repl.roles.replica.store(true, Ordering::Release);
+    server.roles.set_replica(turn, true);
     update_gates(server, turn);
     server.engine.set_replica(true);
 }
 
 /// A server that is configured to follow a primary is a replica before it serves anybody.
 pub(crate) fn start_as_replica(server: &Server) {
-    let turn = server.repl.roles.change();
+    let turn = server.roles.change();
     act_as_replica(server, &turn);
 }
 
 /// Makes this server a primary.
 pub(crate) fn promote(server: &Arc<Server>) {
-    if !server.repl.roles.is_replica() {
+    if !server.roles.is_replica() {
         return;
     }
     hurry(server);
-    let turn = server.repl.roles.change();
-    if !server.repl.roles.is_replica() {
+    let turn = server.roles.change();
+    if !server.roles.is_replica() {
         return;
     }
     retire(server, &turn, None);
     // Nothing appends to the log now: the link gets no turn, and clients are still refused, or written to no log.
     server.engine.log().forget_selection();
-    server.repl.state.lock().promote(server.engine.log().end());
+    server.history.lock().promote(server.engine.log().end());
     // From here on expiries are the primary's to log, whoever wrote the key.
     server.engine.forget_own_expiries();
     server.engine.set_replica(false);
-    server.repl.roles.replica.store(false, Ordering::Release);
+    server.roles.set_replica(&turn, false);
     crate::logging::set_role(crate::logging::Role::Primary);
     server.repl.disconnect_replicas();
     update_gates(server, &turn);
@@ -160,12 +122,12 @@ fn update_gates(server: &Server, turn: &Turn<'_>) {
 
 /// The same, by a configuration that is about to hold.
 pub(crate) fn update_gates_by(server: &Server, config: &Config) {
-    let turn = server.repl.roles.change();
+    let turn = server.roles.change();
     set_gates(server, &turn, config);
 }
 
 fn set_gates(server: &Server, _: &Turn<'_>, config: &Config) {
-    let replica = server.repl.roles.is_replica();
+    let replica = server.roles.is_replica();
     let up = server.repl.link.lock().as_ref().is_some_and(|l| l.shared.is_up());
     server.engine.set_read_only_replica(config.replica_read_only);
     server.set_gate(gate::READONLY, replica && config.replica_read_only);

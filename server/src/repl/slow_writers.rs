@@ -15,7 +15,7 @@
 
 use super::primary::Replica;
 use crate::config::{ClientClass, Config};
-use crate::state::Counter;
+use crate::ground::stats::Counter;
 use sluice_engine::Log;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -18,6 +18,9 @@ pub use peer::{Capabilities, PeerState, RdbFilter, ReplconfReply, ReplicaPeer};
 
 /// What goes into the log every `repl-ping-replica-period`, so that an idle stream is told from a dead one.
 pub const PING_RECORD: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// What asks every replica for an acknowledgement.
+pub const GETACK_RECORD: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
 /// How often a replica that waits for its payload gets a newline (Redis: its cron, once a second).
 pub const NEWLINE_PERIOD_MS: u64 = 1000;
 

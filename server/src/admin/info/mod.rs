@@ -14,9 +14,8 @@ use sluice_engine::Engine;
 
 use crate::client::registry::Clients;
 use crate::config::Config;
-use crate::state::Stats;
+use crate::ground::stats::Stats;
 
-pub(crate) use memory::{Memory, sample_peak};
 pub(crate) use persistence::{AofInfo, PersistenceInfo};
 pub(crate) use replication::{PrimaryLink, ReplicaLine, ReplicationInfo, SyncReport, Transfer};
 

@@ -12,7 +12,7 @@ pub(super) fn server(s: &Sources<'_>, t: &mut Text) {
     let up = s.started.elapsed().as_secs();
     let now = unix_micros();
     t.section("Server");
-    t.field("redis_version", crate::REDIS_VERSION);
+    t.field("redis_version", crate::version::REDIS_VERSION);
     t.field("redis_git_sha1", "00000000");
     t.field("redis_git_dirty", 0);
     t.field("redis_build_id", "0");

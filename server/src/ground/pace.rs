@@ -5,13 +5,7 @@
 //! what has a stand-in child. Nothing
 //! here sleeps with a lock of the data held: a pause comes between two steps.
 
-use crate::config::Config;
-use crate::state::Server;
-use bytes::Bytes;
-use sluice_transport::fullsync::cut::CutFigures;
-use sluice_transport::fullsync::{ChunkSource, CutError};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use crate::config::{Config, ConfigHandle};
 use std::time::{Duration, Instant};
 
 /// Longest sleep in one piece: how soon an order to stop is noticed.
@@ -19,7 +13,7 @@ const NAP: Duration = Duration::from_millis(10);
 
 /// Turns a count of keys into a time to wait for.
 pub(crate) struct Pace {
-    server: Arc<Server>,
+    config: ConfigHandle,
     setting: fn(&Config) -> i64,
     /// The setting it keeps, whatever becomes of it.
     kept: Option<i64>,
@@ -29,9 +23,9 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// By `rdb-key-save-delay`.
-    pub(crate) fn new(server: &Arc<Server>) -> Pace {
+    pub(crate) fn new(config: &ConfigHandle) -> Pace {
         Pace {
-            server: server.clone(),
+            config: config.clone(),
             setting: |c| c.rdb_key_save_delay,
             kept: None,
             keys: 0,
@@ -40,18 +34,18 @@ impl Pace {
     }
 
     /// By `rdb-key-save-delay` as it is now, as a forked child would: where there is a stand-in to be killed.
-    pub(crate) fn of_child(server: &Arc<Server>) -> Pace {
-        Pace { kept: Some(server.config.load().rdb_key_save_delay), ..Pace::new(server) }
+    pub(crate) fn of_child(config: &ConfigHandle) -> Pace {
+        Pace { kept: Some(config.load().rdb_key_save_delay), ..Pace::new(config) }
     }
 
     /// By `key-load-delay`.
-    pub(crate) fn loading(server: &Arc<Server>) -> Pace {
-        Pace { setting: |c| c.key_load_delay, ..Pace::new(server) }
+    pub(crate) fn loading(config: &ConfigHandle) -> Pace {
+        Pace { setting: |c| c.key_load_delay, ..Pace::new(config) }
     }
 
     /// There are `keys` in all by now: how long to wait before there may be more.
     pub(crate) fn due(&mut self, keys: u64) -> Duration {
-        let setting = self.kept.unwrap_or_else(|| (self.setting)(&self.server.config.load()));
+        let setting = self.kept.unwrap_or_else(|| (self.setting)(&self.config.load()));
         let more = keys.saturating_sub(self.keys);
         self.keys = keys;
         let now = Instant::now();
@@ -75,35 +69,5 @@ impl Pace {
             }
             std::thread::sleep(due.min(NAP));
         }
-    }
-}
-
-/// A source that is pulled as fast as the pace allows.
-pub(super) struct Paced<'a> {
-    source: Box<dyn ChunkSource + 'a>,
-    pace: Pace,
-    figures: Arc<CutFigures>,
-}
-
-impl<'a> Paced<'a> {
-    /// Paces `source` by the keys its cut says it has encoded.
-    pub(super) fn new(
-        source: Box<dyn ChunkSource + 'a>,
-        server: &Arc<Server>,
-        figures: Arc<CutFigures>,
-    ) -> Self {
-        Paced { source, pace: Pace::new(server), figures }
-    }
-}
-
-impl ChunkSource for Paced<'_> {
-    fn next_chunk(&mut self) -> Result<Option<Bytes>, CutError> {
-        self.source.next_chunk()
-    }
-
-    fn hold_ms(&mut self) -> u64 {
-        let due = self.pace.due(self.figures.keys.load(Ordering::Relaxed));
-        // A wait of less than this is made up for by the next.
-        due.as_millis() as u64
     }
 }
