@@ -1,7 +1,7 @@
 //! A running server: what it is made of.
 //!
-//! The rooms below are each other's business only as far as their constructors say; connections and their commands reach all
-//! of them from here. `start` puts it together.
+//! Below is the ground, which many need and which knows none of them; above it what belongs to one part of the server.
+//! Connections and their commands reach all of it from here. `start` puts it together.
 
 use crate::client::registry::Clients;
 use crate::ground::Ground;

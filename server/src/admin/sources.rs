@@ -13,11 +13,6 @@ use crate::os::unix_seconds;
 use crate::server::Server;
 
 impl Server {
-    /// Whether this server follows a primary.
-    pub(crate) fn is_replica(&self) -> bool {
-        self.roles.is_replica()
-    }
-
     /// What INFO reports from, as of now; of the data what the caller looked up under its locks.
     pub(crate) fn info_sources<'a>(
         &'a self,

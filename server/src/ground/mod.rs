@@ -1,6 +1,6 @@
 //! What everything of the server stands on: the engine, the configuration, counters, gates, the clock, the role and the
-//! history, the files' storage. Nothing here knows who uses it, and nothing here decides: that is for the rooms above, each of
-//! which holds the ground and those below it, and for `start`, which wires them.
+//! history, the files' storage. Nothing here knows who uses it. The rooms above reach it by [`Server`](crate::server::Server),
+//! which holds it; `start` makes both.
 
 pub(crate) mod gate;
 pub(crate) mod history;
@@ -117,7 +117,7 @@ impl Ground {
     pub(crate) fn follow_maxmemory(&self, config: &Config) {
         self.memory.set_limit(config.maxmemory);
         if config.maxmemory > 0 {
-            self.memory.sample(crate::maxmemory::uncounted(&self.engine, config));
+            self.memory.sample(crate::maxmemory::uncounted(&self.engine, &self.config.load()));
         }
         self.set_gate(gate::MAXMEMORY, config.maxmemory > 0);
     }

@@ -2,8 +2,7 @@
 //! to look at a sync while it is under way.
 //!
 //! Both are microseconds a key; a negative number is so many keys a microsecond. A change takes effect at once, but for
-//! what has a stand-in child. Nothing
-//! here sleeps with a lock of the data held: a pause comes between two steps.
+//! what has a stand-in child. Nothing here sleeps with a lock of the data held: a pause comes between two steps.
 
 use crate::config::{Config, ConfigHandle};
 use std::time::{Duration, Instant};

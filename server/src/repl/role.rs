@@ -7,7 +7,8 @@
 //! no further turn, and ends when it comes to look.
 //!
 //! What a primary puts into its stream by itself (PING, GETACK) goes through `Engine::append_own`, other things that only a
-//! primary does through [`Roles::as_primary`](crate::ground::roles::Roles::as_primary): a replica's log is its primary's, byte for byte.
+//! primary does through [`Roles::as_primary`](crate::ground::roles::Roles::as_primary): a replica's log is its primary's, byte
+//! for byte.
 
 use super::link::LinkHandle;
 use crate::config::Config;
