@@ -12,6 +12,7 @@ use crate::client::registry::{Client, kind};
 use crate::client::stream::Stream;
 use crate::client::waiting::Waited;
 use crate::commands::Flow;
+use crate::ground::Ground;
 use crate::os;
 use crate::server::Server;
 use bytes::{Buf, BytesMut};
@@ -87,7 +88,7 @@ pub(crate) async fn serve(server: Arc<Server>, stream: Arc<Stream>, client: Arc<
         more_to_read: false,
         outbox: Outbox::default(),
     };
-    let _ = conn.run(&server).await;
+    let _ = conn.run(&server.ground).await;
     crate::repl::primary::forget(&server, client.id);
     server.clients.remove(client.id);
 }
@@ -108,22 +109,22 @@ pub(crate) async fn write_all(stream: &Stream, out: &[u8]) -> std::io::Result<()
 }
 
 impl Conn {
-    async fn run(&mut self, server: &Server) -> std::io::Result<()> {
+    async fn run(&mut self, ground: &Ground) -> std::io::Result<()> {
         while self.receive().await? {
             if self.input.len() < self.need {
                 self.publish();
                 continue;
             }
             while !self.client.is(kind::CLOSING) {
-                let flow = self.batch(server);
+                let flow = self.batch(ground);
                 let wrote = std::mem::take(&mut self.wrote);
                 if wrote {
-                    self.written = self.server.engine.log().end();
+                    self.written = ground.engine.log().end();
                 }
-                if let Some(hold) = self.server.aof.hold(self.server.engine.log(), wrote) {
+                if let Some(hold) = self.server.aof.hold(ground.engine.log(), wrote) {
                     crate::aof::wait(&self.server, hold, &mut self.membership).await;
                 }
-                if wrote && let Some(wait) = self.server.repl.slow_writers.wait(self.server.engine.log()) {
+                if wrote && let Some(wait) = self.server.repl.slow_writers.wait(ground.engine.log()) {
                     tokio::time::sleep(wait).await;
                 }
                 if !self.send()? {
@@ -190,10 +191,10 @@ impl Conn {
     }
 
     /// Runs complete commands, for one turn.
-    fn batch(&mut self, server: &Server) -> Flow {
+    fn batch(&mut self, ground: &Ground) -> Flow {
         let mut input = std::mem::take(&mut self.input);
         let mut out = self.outbox.take_tail();
-        let (used, flow) = self.run_commands(server, &input, &mut out);
+        let (used, flow) = self.run_commands(ground, &input, &mut out);
         input.advance(used);
         self.input = input;
         self.outbox.put_tail(out);
@@ -201,10 +202,10 @@ impl Conn {
     }
 
     /// Returns the bytes that were taken as well. [`Flow::Next`]: everything complete was run.
-    fn run_commands(&mut self, server: &Server, input: &[u8], out: &mut Vec<u8>) -> (usize, Flow) {
+    fn run_commands(&mut self, ground: &Ground, input: &[u8], out: &mut Vec<u8>) -> (usize, Flow) {
         self.session.now_ms = sluice_engine::internals::now_ms();
         self.need = 0;
-        let max_bulk = server.engine.limits().max_string.load(Ordering::Relaxed);
+        let max_bulk = ground.engine.limits().max_string.load(Ordering::Relaxed);
         let (mut at, mut count) = (0, 0);
         let mut clock = os::nanos();
         let deadline = clock + TURN_TIME.as_nanos() as u64;
@@ -226,15 +227,15 @@ impl Conn {
                 if args.is_empty() {
                     // An empty line keeps a replica's connection alive.
                     if let Some(peer) = &mut self.peer {
-                        peer.newline(server.clock());
+                        peer.newline(ground.clock());
                     }
                     at = end;
                     continue;
                 }
                 let raw = ahead.canonical.then(|| &input[at..end]);
-                (self.command(server, ahead.resolved, Request { args, raw }, out, &mut clock), end)
+                (self.command(ground, ahead.resolved, Request { args, raw }, out, &mut clock), end)
             } else if window.fill(
-                &server.engine,
+                &ground.engine,
                 self.session.db,
                 max_bulk,
                 self.authenticated,
@@ -250,9 +251,9 @@ impl Conn {
                     Front::Quoted { args, used } => {
                         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
                         window.step(used);
-                        let resolved = server.engine.resolve(&args);
+                        let resolved = ground.engine.resolve(&args);
                         let request = Request { args: &args, raw: None };
-                        (self.command(server, resolved, request, out, &mut clock), window.parsed())
+                        (self.command(ground, resolved, request, out, &mut clock), window.parsed())
                     }
                     Front::Invalid(message) => {
                         self.protocol_error(&message, out);
@@ -279,7 +280,7 @@ impl Conn {
         if at != window.parsed() {
             window.give_back(at, &mut self.request);
         }
-        server.stats.commands_processed.add(count);
+        ground.stats.commands_processed.add(count);
         (at, flow)
     }
 

@@ -3,9 +3,8 @@
 use crate::client::conn::Conn;
 use crate::client::waiting::{KeyWait, Wait};
 use crate::commands::{self, Flow};
-use crate::ground::gate;
+use crate::ground::{Ground, gate};
 use crate::os;
-use crate::server::Server;
 use sluice_engine::Session;
 use sluice_engine::internals::{
     Caller, CmdError, CmdResult, Command, Ctx, Flags, InBlock, Outcome, Request, Resolved, Row, Run, TxOp,
@@ -19,7 +18,7 @@ impl Conn {
     #[inline]
     pub(super) fn command(
         &mut self,
-        server: &Server,
+        ground: &Ground,
         resolved: Option<Resolved<'_>>,
         request: Request<'_>,
         out: &mut Vec<u8>,
@@ -28,9 +27,9 @@ impl Conn {
         let (start, args) = (out.len(), request.args);
         let Some(resolved) = resolved else { return self.unknown(args, out) };
         let (id, command) = (resolved.row.id, resolved.row.command);
-        let gate = server.gate.load(Ordering::Relaxed);
+        let gate = ground.gate.load(Ordering::Relaxed);
         if (gate != 0 || !self.authenticated)
-            && let Some(flow) = self.stopped_at(server, gate, resolved.row, args, out)
+            && let Some(flow) = self.stopped_at(ground, gate, resolved.row, args, out)
         {
             return flow;
         }
@@ -47,14 +46,14 @@ impl Conn {
         let is_exec = is_exec(command);
         // Asked before EXEC forgets what it ran.
         let empties = command.flags.contains(Flags::EMPTIES) || is_exec && self.session.will_empty();
-        let outcome = server.engine.call_resolved(self, resolved, request, out);
+        let outcome = ground.engine.call_resolved(self, resolved, request, out);
         let flow = if outcome == Outcome::Done && !is_exec && !empties {
             Flow::Next
         } else {
             if empties && outcome == Outcome::Done {
-                crate::persist::flushed_all(server);
+                crate::persist::flushed_all(&self.server);
             }
-            match self.come_to(server, outcome, resolved.row, args, out, start, *clock) {
+            match self.come_to(ground, outcome, resolved.row, args, out, start, *clock) {
                 ControlFlow::Continue(flow) => flow,
                 ControlFlow::Break(flow) => return flow,
             }
@@ -62,12 +61,12 @@ impl Conn {
         let now = os::nanos();
         let took = now - *clock;
         *clock = now;
-        server.engine.command_stats(id).nanos.fetch_add(took, Ordering::Relaxed);
+        ground.engine.command_stats(id).nanos.fetch_add(took, Ordering::Relaxed);
         if outcome != Outcome::Refused {
-            server.stats.latency.note(id, took);
+            ground.stats.latency.note(id, took);
         }
         if !command.flags.contains(Flags::SKIP_SLOWLOG) {
-            server.slowlog.note(took, args, || self.client.who());
+            ground.slowlog.note(took, args, || self.client.who());
         }
         flow
     }
@@ -87,7 +86,7 @@ impl Conn {
     #[cold]
     fn stopped_at(
         &mut self,
-        server: &Server,
+        ground: &Ground,
         gate: u32,
         row: Row,
         args: &[&[u8]],
@@ -96,7 +95,7 @@ impl Conn {
         let Some(why) = self.refusal(row.command, args.len(), gate) else {
             return (gate & gate::PAUSED != 0 && self.is_paused(row.command)).then_some(Flow::Paused);
         };
-        server.engine.command_stats(row.id).rejected.fetch_add(1, Ordering::Relaxed);
+        ground.engine.command_stats(row.id).rejected.fetch_add(1, Ordering::Relaxed);
         if is_exec(row.command) {
             self.session.discard();
             self.error(out, &CmdError::Aborted(why.into()).message());
@@ -112,7 +111,7 @@ impl Conn {
     #[allow(clippy::too_many_arguments)]
     fn come_to(
         &mut self,
-        server: &Server,
+        ground: &Ground,
         outcome: Outcome,
         row: Row,
         args: &[&[u8]],
@@ -124,7 +123,7 @@ impl Conn {
             Outcome::Done => Flow::Next,
             Outcome::Refused => {
                 let line = out[start + 1..].to_vec();
-                server.stats.error(&line);
+                ground.stats.error(&line);
                 Flow::Next
             }
             Outcome::Stalled => return ControlFlow::Break(Flow::Stalled),
@@ -137,7 +136,7 @@ impl Conn {
                 return ControlFlow::Break(Flow::Wait(Box::new(wait)));
             }
             Outcome::External => {
-                server.engine.command_stats(row.id).calls.fetch_add(1, Ordering::Relaxed);
+                ground.engine.command_stats(row.id).calls.fetch_add(1, Ordering::Relaxed);
                 self.run_own(row, args, out)
             }
             Outcome::Interrupted => self.go_on(out),
