@@ -8,6 +8,9 @@ use std::borrow::Cow;
 /// The result of a typed call, or of a command.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// What a command function returns; its reply went to `cx.out`.
+pub type CmdResult = Result<()>;
+
 /// Bytes of a client's word that an error repeats.
 const SHOWN: usize = 128;
 

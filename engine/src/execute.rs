@@ -17,8 +17,8 @@
 //! What a primary's stream says is appended as it came, exactly once: under the locks where the command has some, else
 //! when it has run ([`Engine::relay`]).
 
-use crate::command::{CmdResult, Command, Flags, KeyFn, KeySpec};
-use crate::engine::{Engine, Row};
+use crate::command::{CmdError, CmdResult, Command, Flags, KeyFn, KeySpec};
+use crate::engine::{Engine, Outcome, Row};
 use crate::expiry::own::Expiries;
 use crate::keyspace::{Ctx, Effects, Hashed, Held, Keys, Shard};
 use crate::resp::Reply;
@@ -176,21 +176,14 @@ impl Engine {
         Some(held)
     }
 
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn hold_all(&self) -> Held<'_> {
-        Held::All(self.inner.lock_all())
+        self.inner.shards.hold_all()
     }
 
-    #[inline(never)]
-    pub(crate) fn lock_indexes(&self, mut indexes: SmallVec<[usize; 8]>) -> Held<'_> {
-        indexes.sort_unstable();
-        indexes.dedup();
-        match indexes.len() {
-            0 => Held::None,
-            1 => Held::One(indexes[0], self.inner.shards[indexes[0]].lock()),
-            n if n == self.inner.shards.len() => self.hold_all(),
-            _ => Held::Some(self.inner.lock_some(&indexes)),
-        }
+    #[inline(always)]
+    pub(crate) fn lock_indexes(&self, indexes: SmallVec<[usize; 8]>) -> Held<'_> {
+        self.inner.shards.hold(indexes)
     }
 
     /// False where a write would add a pre-image to a queue that is full. Else a write that reads one key to change another
@@ -290,6 +283,14 @@ impl Engine {
         (held, fx)
     }
 
+    /// Tells what has happened, while the shards are locked still.
+    #[inline]
+    pub(crate) fn announce(&self, fx: &mut Effects) {
+        if !fx.events.is_empty() {
+            self.inner.listening.tell(&mut fx.events);
+        }
+    }
+
     /// Lets go of the shards; commands that waited for what changed are served before.
     #[inline(always)]
     pub(crate) fn release(&self, held: Held<'_>, fx: &mut Effects) {
@@ -311,6 +312,37 @@ impl Engine {
             let block = std::mem::take(&mut s.block);
             self.inner.log.append_stream(if block.is_empty() { raw } else { &block }, s.db);
         }
+    }
+}
+
+impl Engine {
+    /// Replies an error, and counts it: of a command that was rejected before it ran, or failed.
+    #[cold]
+    pub(crate) fn refuse(
+        &self,
+        id: usize,
+        resp3: bool,
+        out: &mut Vec<u8>,
+        e: &CmdError,
+        rejected: bool,
+    ) -> Outcome {
+        let stats = self.rows.stats(id);
+        if rejected { &stats.rejected } else { &stats.failed }.fetch_add(1, Ordering::Relaxed);
+        if !rejected {
+            stats.calls.fetch_add(1, Ordering::Relaxed);
+        }
+        Reply::new(out, resp3).error(&e.message());
+        Outcome::Refused
+    }
+
+    /// Runs `f` with every shard locked, in database `db`; effects `f` propagates are logged.
+    pub fn exclusive<R>(&self, db: u32, out: &mut Vec<u8>, f: impl FnOnce(&mut Ctx<'_>) -> R) -> R {
+        let mut fx = Effects::default();
+        let mut cx = self.context(&mut fx, self.hold_all(), db, false, self.now_ms(), Reply::new(out, false));
+        let r = f(&mut cx);
+        let (held, fx) = self.conclude(cx, Appended::Effects);
+        self.release(held, fx);
+        r
     }
 }
 

@@ -8,7 +8,7 @@
 pub(crate) mod own;
 
 use crate::engine::Engine;
-use crate::keyspace::events::expired;
+use crate::keyspace::visibility::expired;
 use crate::keyspace::{Effects, Shard};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

@@ -4,10 +4,12 @@
 //!
 //! It is a list of names, so that files of this crate can move without anybody outside noticing.
 
-pub use crate::blocking::{Blocked, Watch};
+pub use crate::blocked::{Blocked, Watch};
 pub use crate::buffer::{Buffer, LONG_STRING};
 pub use crate::clock::now_ms;
-pub use crate::command::{CmdError, CmdResult, Command, Flags, KeyFn, KeySpec, Run, SessionFn, TxOp};
+pub use crate::command::{
+    CmdError, CmdResult, Command, Flags, FlagsOfMany, KeyFn, KeySpec, Run, ServeFn, SessionFn, TxOp,
+};
 pub use crate::config::{Limits, Packed};
 pub use crate::encoding::{EncodingError, Intset, Listpack, LpValue};
 pub use crate::engine::{CommandStats, MAX_DATABASES, MAX_SHARDS, Outcome, RenameError, Request, Row};
@@ -18,8 +20,8 @@ pub use crate::glob::glob_match;
 pub use crate::hash::hash;
 pub use crate::keyspace::{Ctx, Effects, Hashed, Keys, NewExpiry, ShardStats, StrRef};
 pub use crate::load::{ElementBatch, Loader};
-pub use crate::log::{Epoch, MAX_OFFSET, encode_command};
-pub use crate::session::FlagsOfMany;
+pub use crate::log::{Epoch, MAX_OFFSET};
+pub use crate::resp::encode_command;
 pub use crate::table::Table;
 pub use crate::transaction::{Caller, InBlock};
 pub use crate::value::list::{NodeLimit, NodeView};

@@ -57,8 +57,10 @@
 //! Sluice and may change at any time, and so may methods that take or return what is there.
 
 mod api;
+mod blocked;
 mod blocking;
 mod buffer;
+mod call;
 mod clock;
 mod command;
 mod commands;
@@ -84,6 +86,7 @@ mod num;
 mod resp;
 mod role;
 mod session;
+mod shared;
 mod table;
 mod transaction;
 mod value;

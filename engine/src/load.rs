@@ -6,11 +6,9 @@
 //! it instead drops what was loaded. Nothing is logged either way.
 
 use crate::engine::Engine;
-use crate::entry::Entry;
 use crate::hash::hash;
 use crate::keyspace::{Shard, Standing};
-use crate::table::Table;
-use crate::value::Value;
+use crate::value::{Entry, Table, Value};
 
 /// Fills a keyspace; see the module's text.
 pub struct Loader {
@@ -132,7 +130,7 @@ impl Loader {
         let shards = self.engine.inner.shards.len();
         // The hash spreads keys evenly, but not exactly: a little more room saves late splits.
         let each = keys.min(MAX_RESERVE) / shards;
-        for shard in &self.engine.inner.shards {
+        for shard in self.engine.inner.shards.iter() {
             if let Some(table) = shard.lock().dbs.get_mut(db as usize) {
                 table.reserve(each);
             }
@@ -145,7 +143,7 @@ impl Loader {
         let log = self.engine.log();
         if log.is_active() && db < self.databases() {
             let mut encoded = Vec::new();
-            crate::log::encode_command(&mut encoded, &[b"DEL", key]);
+            crate::resp::encode_command(&mut encoded, &[b"DEL", key]);
             log.append(db, &encoded);
         }
     }
@@ -229,7 +227,7 @@ impl Loader {
     pub fn finish(mut self) -> u64 {
         self.flush();
         // What announced its size may have lied, or held keys that had expired.
-        for shard in &self.engine.inner.shards {
+        for shard in self.engine.inner.shards.iter() {
             shard.lock().dbs.iter_mut().for_each(Table::fit);
         }
         self.loaded

@@ -5,9 +5,10 @@
 //! others in hand. Hence who meets a shard that is not to be had soon lets go of all, waits for that one with empty
 //! hands, and begins again; and only after a number of tries waits as he stands, so that it comes to an end.
 
-use crate::engine::Inner;
-use crate::keyspace::Shard;
-use parking_lot::MutexGuard;
+use crate::hash::shard_bits;
+use crate::keyspace::shard::{Held, Shard};
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 use std::time::Duration;
 
 /// How long a shard may be waited for with others in hand. Most commands take less.
@@ -17,17 +18,90 @@ const TRIES: usize = 50;
 
 type Guard<'a> = MutexGuard<'a, Shard>;
 
-impl Inner {
+#[repr(align(128))]
+pub(crate) struct Padded(Mutex<Shard>);
+
+impl Padded {
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Shard> {
+        self.0.lock()
+    }
+
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Shard>> {
+        self.0.try_lock()
+    }
+
+    /// `None` where it is not to be had within moments.
+    #[inline]
+    pub(crate) fn lock_soon(&self) -> Option<MutexGuard<'_, Shard>> {
+        self.0.try_lock().or_else(|| self.lock_within(BRIEF))
+    }
+
+    #[cold]
+    pub(crate) fn lock_within(&self, time: Duration) -> Option<MutexGuard<'_, Shard>> {
+        self.0.try_lock_for(time)
+    }
+}
+
+/// The shards of an engine: a power of two of them.
+pub(crate) struct Shards {
+    all: Box<[Padded]>,
+    mask: usize,
+}
+
+impl std::ops::Deref for Shards {
+    type Target = [Padded];
+
+    #[inline]
+    fn deref(&self) -> &[Padded] {
+        &self.all
+    }
+}
+
+impl Shards {
+    /// Empty ones.
+    pub(crate) fn new(count: usize, databases: u32) -> Shards {
+        debug_assert!(count.is_power_of_two());
+        let all = (0..count).map(|_| Padded(Mutex::new(Shard::new(databases)))).collect();
+        Shards { all, mask: count - 1 }
+    }
+
+    /// The one that a key of this hash is in.
+    #[inline]
+    pub(crate) fn index_of(&self, hash: u64) -> usize {
+        shard_bits(hash) & self.mask
+    }
+
+    /// Holds every shard.
+    #[inline(never)]
+    pub(crate) fn hold_all(&self) -> Held<'_> {
+        Held::All(self.lock_all())
+    }
+
+    /// Holds these shards, in whatever order they are named.
+    #[inline(never)]
+    pub(crate) fn hold(&self, mut indexes: SmallVec<[usize; 8]>) -> Held<'_> {
+        indexes.sort_unstable();
+        indexes.dedup();
+        match indexes.len() {
+            0 => Held::None,
+            1 => Held::One(indexes[0], self.all[indexes[0]].lock()),
+            n if n == self.all.len() => self.hold_all(),
+            _ => Held::Some(self.lock_some(&indexes)),
+        }
+    }
+
     /// Locks every shard.
     pub(crate) fn lock_all(&self) -> Vec<Guard<'_>> {
         for _ in 0..TRIES {
-            let mut taken = Vec::with_capacity(self.shards.len());
-            match self.take(0..self.shards.len(), |_, guard| taken.push(guard)) {
+            let mut taken = Vec::with_capacity(self.all.len());
+            match self.take(0..self.all.len(), |_, guard| taken.push(guard)) {
                 None => return taken,
                 Some(busy) => self.wait_for(busy, taken),
             }
         }
-        self.shards.iter().map(|shard| shard.lock()).collect()
+        self.all.iter().map(|shard| shard.lock()).collect()
     }
 
     /// Locks these shards, whose numbers ascend.
@@ -39,7 +113,7 @@ impl Inner {
                 Some(busy) => self.wait_for(busy, taken),
             }
         }
-        indexes.iter().map(|i| (*i, self.shards[*i].lock())).collect()
+        indexes.iter().map(|i| (*i, self.all[*i].lock())).collect()
     }
 
     /// Takes one after the other; returns the one that is not to be had soon.
@@ -49,7 +123,7 @@ impl Inner {
         mut indexes: impl Iterator<Item = usize>,
         mut put: impl FnMut(usize, Guard<'a>),
     ) -> Option<usize> {
-        indexes.find(|index| match self.shards[*index].lock_soon() {
+        indexes.find(|index| match self.all[*index].lock_soon() {
             Some(guard) => {
                 put(*index, guard);
                 false
@@ -61,7 +135,7 @@ impl Inner {
     #[cold]
     fn wait_for(&self, busy: usize, taken: impl Sized) {
         drop(taken);
-        drop(self.shards[busy].lock());
+        drop(self.all[busy].lock());
     }
 }
 
@@ -78,8 +152,8 @@ mod tests {
     fn who_waits_for_one_shard_holds_no_other_meanwhile() {
         let engine = Engine::builder().shards(8).build();
         let ways: [fn(&Engine); 4] = [
-            |engine| drop(engine.inner.lock_all()),
-            |engine| drop(engine.inner.lock_some(&[0, 2, 3, 5])),
+            |engine| drop(engine.inner.shards.lock_all()),
+            |engine| drop(engine.inner.shards.lock_some(&[0, 2, 3, 5])),
             |engine| drop(engine.begin_cut().expect("no other cut")),
             |engine| drop(engine.execute(&["SCAN", "0"]).expect("always")),
         ];

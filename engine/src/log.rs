@@ -14,6 +14,7 @@
 //! history, and what was written while the log was inactive is in none. So each stretch of log without a gap is an
 //! [`Epoch`] of its own, and a reader ends with the epoch it was opened in.
 
+use crate::resp::command::encode_command;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -195,27 +196,6 @@ impl Inner {
         while self.stand_ins.front().is_some_and(|s| s.end <= start) {
             self.stand_ins.pop_front();
         }
-    }
-}
-
-fn put_header(buf: &mut BytesMut, mark: u8, n: usize) {
-    buf.extend_from_slice(&[mark]);
-    buf.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
-    buf.extend_from_slice(b"\r\n");
-}
-
-/// Encodes a command as a RESP array of bulk strings.
-pub fn encode_command(buf: &mut Vec<u8>, args: &[&[u8]]) {
-    let mut n = itoa::Buffer::new();
-    buf.push(b'*');
-    buf.extend_from_slice(n.format(args.len()).as_bytes());
-    buf.extend_from_slice(b"\r\n");
-    for a in args {
-        buf.push(b'$');
-        buf.extend_from_slice(n.format(a.len()).as_bytes());
-        buf.extend_from_slice(b"\r\n");
-        buf.extend_from_slice(a);
-        buf.extend_from_slice(b"\r\n");
     }
 }
 
@@ -415,12 +395,7 @@ impl Log {
         i.db = Some(db);
         i.room(64);
         let mut n = itoa::Buffer::new();
-        let digits = n.format(db);
-        put_header(&mut i.tail, b'*', 2);
-        i.tail.extend_from_slice(b"$6\r\nSELECT\r\n");
-        put_header(&mut i.tail, b'$', digits.len());
-        i.tail.extend_from_slice(digits.as_bytes());
-        i.tail.extend_from_slice(b"\r\n");
+        encode_command(&mut i.tail, &[b"SELECT", n.format(db).as_bytes()]);
     }
 
     fn finish(&self, mut i: parking_lot::MutexGuard<'_, Inner>) {

@@ -1,8 +1,11 @@
 //! A session: what one client has selected, queued and watched.
 
-use crate::command::{CmdError, Command, Flags, Run, TxOp};
-use crate::engine::{Engine, Outcome, Row};
-use crate::keyspace::Effects;
+use crate::blocked::Blocked;
+use crate::command::flags::{Flags, FlagsOfMany};
+use crate::error::Error as CmdError;
+use crate::hash::hash;
+use crate::keyspace::effects::Effects;
+use crate::shared::Shared;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +16,8 @@ pub(crate) const MAX_QUEUED: usize = 1_000_000;
 /// A queued command: owned arguments.
 #[derive(Debug)]
 pub(crate) struct Queued {
+    /// The row's place in the table.
     pub(crate) id: usize,
-    pub(crate) command: &'static Command,
     pub(crate) args: Vec<Vec<u8>>,
 }
 
@@ -29,29 +32,6 @@ impl Queued {
 pub(crate) struct Block {
     pub(crate) queued: Vec<Queued>,
     pub(crate) at: usize,
-}
-
-/// The flags of several commands together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FlagsOfMany {
-    /// Those that one of them has.
-    pub any: Flags,
-    /// Those that all of them have.
-    pub all: Flags,
-}
-
-impl Default for FlagsOfMany {
-    fn default() -> FlagsOfMany {
-        FlagsOfMany { any: Flags::empty(), all: Flags::all() }
-    }
-}
-
-impl FlagsOfMany {
-    /// One command more.
-    pub fn add(&mut self, flags: Flags) {
-        self.any |= flags;
-        self.all &= flags;
-    }
 }
 
 /// State of MULTI.
@@ -93,7 +73,7 @@ pub struct Session {
     /// Blocking commands may wait: [`crate::engine::Outcome::Blocked`] is understood. Otherwise they reply nothing at once.
     pub may_block: bool,
     /// The command that waits, after [`crate::engine::Outcome::Blocked`].
-    pub blocked: Option<crate::blocking::Blocked>,
+    pub blocked: Option<Blocked>,
     /// Errors that commands of the last EXEC replied, for counters; the embedder takes them out.
     pub exec_errors: Vec<CmdError>,
     pub(crate) transaction: Option<Transaction>,
@@ -101,7 +81,7 @@ pub struct Session {
     pub(crate) interrupted: Option<Block>,
     pub(crate) watches: Vec<Watch>,
     /// Where they are noted, while there are any.
-    pub(crate) watched_in: Option<Engine>,
+    pub(crate) watched_in: Option<Arc<Shared>>,
     pub(crate) touched: Arc<AtomicBool>,
     pub(crate) fx: Effects,
     /// The primary's bytes of an open MULTI block.
@@ -147,16 +127,6 @@ impl Session {
         self.transaction.as_ref().map_or(-1, |t| t.queued.len() as i64)
     }
 
-    /// What running `command` now amounts to: its own flags, and for EXEC those of all that MULTI has queued as well.
-    pub fn flags_of(&self, command: &Command) -> FlagsOfMany {
-        let mut flags = match (command.run, &self.transaction) {
-            (Run::Transaction(TxOp::Exec), Some(t)) => t.flags,
-            _ => FlagsOfMany::default(),
-        };
-        flags.add(command.flags);
-        flags
-    }
-
     /// Has MULTI queued a command that empties every database?
     pub fn will_empty(&self) -> bool {
         self.transaction.as_ref().is_some_and(|t| !t.broken && t.flags.any.contains(Flags::EMPTIES))
@@ -192,8 +162,8 @@ impl Session {
 
     /// The time its commands see.
     #[inline]
-    pub(crate) fn now(&self, engine: &Engine) -> i64 {
-        if self.now_ms == 0 { engine.now_ms() } else { self.now_ms }
+    pub(crate) fn now(&self, shared: &Shared) -> i64 {
+        if self.now_ms == 0 { shared.clock.now_ms() } else { self.now_ms }
     }
 
     /// Has a command interrupted a block, whose rest waits for [`crate::Engine::resume`]?
@@ -202,21 +172,33 @@ impl Session {
         self.interrupted.is_some()
     }
 
-    /// Takes the command that interrupted a block, for the embedder to run.
-    pub fn take_interrupting(&mut self) -> Option<(Row, Vec<Vec<u8>>)> {
-        let block = self.interrupted.as_mut()?;
-        let q = block.queued.get_mut(block.at)?;
-        block.at += 1;
-        Some((Row { id: q.id, command: q.command }, std::mem::take(&mut q.args)))
-    }
-
-    /// Keeps the rest of a block, if there is one.
-    pub(crate) fn interrupt(&mut self, rest: Option<Block>) -> Outcome {
-        self.interrupted = rest;
-        if self.interrupted.is_some() { Outcome::Interrupted } else { Outcome::Done }
-    }
-
     pub(crate) fn was_touched(&self) -> bool {
         self.touched.load(Ordering::Acquire)
+    }
+}
+
+impl Session {
+    pub(crate) fn unwatch(&mut self) {
+        let Some(shared) = self.watched_in.take() else { return };
+        for w in self.watches.drain(..) {
+            let mut shard = shared.shards[shared.shard_of(hash(&w.key))].lock();
+            shard.watched.remove(w.db, w.key, &self.touched);
+            shared.watchers.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.touched.store(false, Ordering::Release);
+    }
+
+    /// Gives up a transaction, and what the session watches with it.
+    pub fn discard(&mut self) {
+        self.transaction = None;
+        self.interrupted = None;
+        self.unwatch();
+    }
+}
+
+impl Drop for Session {
+    /// What it watches and waits for is forgotten, and so is what it has queued.
+    fn drop(&mut self) {
+        self.unwatch();
     }
 }

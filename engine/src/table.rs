@@ -23,7 +23,7 @@ mod walk;
 pub(crate) use cut::Visit;
 pub(crate) use segment::SEGMENT_SLOTS;
 
-use crate::cut::Capture;
+use crate::cut::capture::{Capture, leave};
 use crate::entry::{Entry, EntryMut, EntryRef, Payload};
 use crate::hash::hash;
 use crate::lazy_free::{self, LAZY_FREE_ELEMENTS};
@@ -258,7 +258,7 @@ impl Table {
         {
             capture.take(old);
         } else {
-            crate::cut::leave(old);
+            leave(old);
         }
     }
 

@@ -13,13 +13,13 @@
 //! [`crate::keyspace::Keys::signal`]). What a session has queued and watched is kept in [`crate::session`]; the rows
 //! are among the [`crate::commands`].
 
-use crate::command::{CmdError, Flags, Run, TxOp};
+use crate::command::{CmdError, Command, Flags, FlagsOfMany, Run, TxOp};
+use crate::engine::role::Forbidden;
 use crate::engine::{Engine, Outcome, Request, Row};
 use crate::execute::{Access, Appended, Wanted};
 use crate::hash::hash;
 use crate::keyspace::{Ctx, Held};
 use crate::resp::Reply;
-use crate::role::Forbidden;
 use crate::session::{Block, MAX_QUEUED, Queued, Session, Transaction, Watch};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -54,33 +54,6 @@ impl Engine {
     }
 }
 
-impl Session {
-    fn unwatch(&mut self) {
-        let Some(engine) = self.watched_in.take() else { return };
-        let inner = &engine.inner;
-        for w in self.watches.drain(..) {
-            let mut shard = inner.shards[inner.shard_of(hash(&w.key))].lock();
-            shard.watched.remove(w.db, w.key, &self.touched);
-            inner.watchers.fetch_sub(1, Ordering::Relaxed);
-        }
-        self.touched.store(false, Ordering::Release);
-    }
-
-    /// Gives up a transaction, and what the session watches with it.
-    pub fn discard(&mut self) {
-        self.transaction = None;
-        self.interrupted = None;
-        self.unwatch();
-    }
-}
-
-impl Drop for Session {
-    /// What it watches and waits for is forgotten, and so is what it has queued.
-    fn drop(&mut self) {
-        self.unwatch();
-    }
-}
-
 impl Caller for Session {
     fn session(&mut self) -> &mut Session {
         self
@@ -92,7 +65,33 @@ impl Caller for Session {
     }
 }
 
+impl Session {
+    /// What running `command` now amounts to: its own flags, and for EXEC those of all that MULTI has queued as well.
+    pub fn flags_of(&self, command: &Command) -> FlagsOfMany {
+        let mut flags = match (command.run, &self.transaction) {
+            (Run::Transaction(TxOp::Exec), Some(t)) => t.flags,
+            _ => FlagsOfMany::default(),
+        };
+        flags.add(command.flags);
+        flags
+    }
+
+    /// Keeps the rest of a block, if there is one.
+    pub(crate) fn interrupt(&mut self, rest: Option<Block>) -> Outcome {
+        self.interrupted = rest;
+        if self.interrupted.is_some() { Outcome::Interrupted } else { Outcome::Done }
+    }
+}
+
 impl Engine {
+    /// Takes the command that interrupted a block, for the embedder to run.
+    pub fn take_interrupting(&self, s: &mut Session) -> Option<(Row, Vec<Vec<u8>>)> {
+        let block = s.interrupted.as_mut()?;
+        let q = block.queued.get_mut(block.at)?;
+        block.at += 1;
+        Some((self.row(q.id)?, std::mem::take(&mut q.args)))
+    }
+
     /// Queues a command that came inside MULTI.
     pub(crate) fn queue(&self, s: &mut Session, row: Row, args: &[&[u8]], out: &mut Vec<u8>) -> Outcome {
         if row.command.flags.contains(Flags::NO_MULTI) {
@@ -109,11 +108,7 @@ impl Engine {
             return self.refuse(row.id, s.resp3, out, &e, true);
         }
         t.flags.add(row.command.flags);
-        t.queued.push(Queued {
-            id: row.id,
-            command: row.command,
-            args: args.iter().map(|a| a.to_vec()).collect(),
-        });
+        t.queued.push(Queued { id: row.id, args: args.iter().map(|a| a.to_vec()).collect() });
         out.extend_from_slice(b"+QUEUED\r\n");
         Outcome::Done
     }
@@ -150,11 +145,11 @@ impl Engine {
     }
 
     fn watch(&self, s: &mut Session, keys: &[&[u8]]) {
-        if s.watched_in.as_ref().is_none_or(|engine| !Arc::ptr_eq(&engine.inner, &self.inner)) {
+        if s.watched_in.as_ref().is_none_or(|shared| !Arc::ptr_eq(shared, &self.inner)) {
             s.unwatch();
-            s.watched_in = Some(self.clone());
+            s.watched_in = Some(self.inner.clone());
         }
-        let now = s.now(self);
+        let now = s.now(&self.inner);
         for key in keys {
             let h = hash(key);
             let mut shard = self.inner.shards[self.inner.shard_of(h)].lock();
@@ -170,7 +165,7 @@ impl Engine {
         }
     }
 
-    /// EXEC.
+    /// EXEC of a session that is inside MULTI.
     pub(crate) fn exec(
         &self,
         caller: &mut dyn Caller,
@@ -180,17 +175,13 @@ impl Engine {
     ) -> Outcome {
         let s = caller.session();
         let mut raw = req.raw.filter(|_| s.from_primary);
-        let outcome = if !s.in_multi() || !row.command.arity_ok(req.args.len()) {
-            self.dispatch(s, row, req, out, &mut raw)
+        let t = s.transaction.take().expect("in MULTI");
+        let outcome = if t.broken {
+            s.unwatch();
+            let e = CmdError::AbortedByErrors;
+            self.refuse(row.id, s.resp3, out, &e, false)
         } else {
-            let t = s.transaction.take().expect("in MULTI");
-            if t.broken {
-                s.unwatch();
-                let e = CmdError::AbortedByErrors;
-                self.refuse(row.id, s.resp3, out, &e, false)
-            } else {
-                self.begin_block(caller, row, t, out, &mut raw)
-            }
+            self.begin_block(caller, row, t, out, &mut raw)
         };
         if outcome != Outcome::Stalled {
             self.relay(caller.session(), raw);
@@ -234,7 +225,8 @@ impl Engine {
             block
         });
         let mut fx = std::mem::take(&mut s.fx);
-        let mut cx = self.context(&mut fx, held, s.db, s.from_primary, s.now(self), Reply::new(out, s.resp3));
+        let mut cx =
+            self.context(&mut fx, held, s.db, s.from_primary, s.now(&self.inner), Reply::new(out, s.resp3));
         let due = s.watches.iter().any(|w| cx.keys.expired_since(w.db, &w.key, &s.touched));
         let block = if s.was_touched() || due {
             cx.out.null_array();
@@ -264,7 +256,8 @@ impl Engine {
             return Outcome::Stalled;
         };
         let mut fx = std::mem::take(&mut s.fx);
-        let mut cx = self.context(&mut fx, held, s.db, s.from_primary, s.now(self), Reply::new(out, s.resp3));
+        let mut cx =
+            self.context(&mut fx, held, s.db, s.from_primary, s.now(&self.inner), Reply::new(out, s.resp3));
         let block = self.run_block(caller, block, &mut cx);
         let (held, effects) = self.conclude(cx, Appended::Effects);
         self.release(held, effects);
@@ -279,14 +272,15 @@ impl Engine {
         let mut wanted: SmallVec<[Wanted<'_>; 8]> = SmallVec::new();
         let mut all = false;
         for q in queued {
-            if q.command.flags.contains(Flags::SELECTS_DB) {
+            let command = self.rows.command(q.id);
+            if command.flags.contains(Flags::SELECTS_DB) {
                 let chosen = q.args.get(1).and_then(|n| crate::num::parse_i64(n));
                 let chosen = chosen.and_then(|n| u32::try_from(n).ok());
                 db = chosen.filter(|n| *n < self.inner.databases).unwrap_or(db);
             }
-            all |= matches!(q.command.run, Run::All(_) | Run::External);
-            if !matches!(q.command.run, Run::External) {
-                self.want_all(&mut wanted, db, q.command, &q.args());
+            all |= matches!(command.run, Run::All(_) | Run::External);
+            if !matches!(command.run, Run::External) {
+                self.want_all(&mut wanted, db, command, &q.args());
             }
         }
         wanted.extend(watches.iter().map(|w| self.want(w.db, &w.key, Access::Read)));
@@ -314,11 +308,14 @@ impl Engine {
         let db = cx.keys.db;
         cx.keys.fx.next_command();
         let from_primary = caller.session().from_primary;
-        let result = match q.command.run {
-            Run::Keys(f) | Run::All(f) => self.run_row(cx, q.command, &args, from_primary, f),
+        let command = self.rows.command(q.id);
+        let result = match command.run {
+            Run::Keys(f) | Run::Waits { run: f, .. } | Run::All(f) => {
+                self.run_row(cx, command, &args, from_primary, f)
+            }
             Run::Session(f) => f(caller.session(), &args, &mut cx.out),
             Run::External => {
-                let row = Row { id: q.id, command: q.command };
+                let row = Row { id: q.id, command };
                 match caller.run_in_block(row, &args, cx) {
                     InBlock::Apart => return false,
                     InBlock::Done => Ok(()),
@@ -390,7 +387,7 @@ mod tests {
         for line in blocks.into_iter().flatten() {
             let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
             let mut raw = Vec::new();
-            crate::log::encode_command(&mut raw, &words);
+            crate::resp::encode_command(&mut raw, &words);
             let row = c.engine.lookup(words[0]).expect("a command");
             c.engine.call(&mut c.session, row, Request { args: &words, raw: Some(&raw) }, &mut Vec::new());
             stream.extend_from_slice(&raw);

@@ -1,8 +1,10 @@
 //! What a cut leaves behind.
 
-use super::writers::huge_of;
+use super::capture::huge_of;
 use super::*;
 use crate::Engine;
+use crate::value::ValueView;
+use std::sync::Arc;
 
 /// Counts what it gets, and keeps nothing.
 #[derive(Default)]

@@ -3,7 +3,9 @@
 //! Effects gather in one buffer that a session keeps, so that logging a write allocates nothing. Appending them, under
 //! the locks of the shards they came from, is the engine's part.
 
-use crate::log::encode_command;
+use super::events::{Event, Events, Listening};
+use super::waiting::{Ready, Wish};
+use crate::resp::command::encode_command;
 use smallvec::SmallVec;
 
 /// The effects a command, or a transaction, will append to the log.
@@ -20,11 +22,11 @@ pub struct Effects {
     pub(crate) replaced: bool,
     pub(crate) enabled: bool,
     /// The command found nothing and wants to wait.
-    pub(crate) wish: Option<crate::blocking::Wish>,
+    pub(crate) wish: Option<Wish>,
     /// Keys that changed and that commands wait for.
-    pub(crate) ready: crate::blocking::Ready,
+    pub(crate) ready: Ready,
     /// What happened to keys, for whoever listens.
-    pub(crate) events: super::events::Events,
+    pub(crate) events: Events,
 }
 
 impl Effects {
@@ -39,6 +41,14 @@ impl Effects {
         if self.enabled {
             self.buf.extend_from_slice(raw);
             self.ops.push((db, self.buf.len()));
+        }
+    }
+
+    /// Notes an event, where somebody listens.
+    #[inline]
+    pub(super) fn note(&mut self, listening: &Listening, db: u32, key: &[u8], event: Event) {
+        if listening.wants(event) {
+            self.events.push(event, db, key);
         }
     }
 

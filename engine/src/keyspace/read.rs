@@ -1,14 +1,14 @@
 //! Keys for reading: looking counts hits and misses, and hides what has expired.
 //!
 //! Nothing here changes a value, so a running cut learns of nothing, but for an expired key that a read meets: it is
-//! removed at once (see the module `expired`).
+//! removed at once (see the module `visibility`).
 
-use super::expired::expire;
-use super::{Event, Hashed, Keys, StrRef};
-use crate::command::CmdError;
-use crate::entry::{Entry, EntryRef, Payload};
+use super::events::Event;
+use super::keys::{Hashed, Keys, StrRef};
+use super::visibility::expire;
+use crate::error::Error as CmdError;
 use crate::hash::hash;
-use crate::value::{Collection, Type};
+use crate::value::{Collection, Entry, EntryRef, Payload, Type};
 use smallvec::SmallVec;
 
 impl Keys<'_> {
@@ -33,7 +33,7 @@ impl Keys<'_> {
         let table = &shard.dbs[db as usize];
         let Some(place) = table.place(h, key) else {
             shard.stats.misses += 1;
-            self.fx.note(self.inner, db, key, Event::KeyMiss);
+            self.fx.note(&self.inner.listening, db, key, Event::KeyMiss);
             return None;
         };
         if let Some(at) = table.expiry_at(h, place)
@@ -44,7 +44,7 @@ impl Keys<'_> {
             if !self.keep_expired {
                 expire(self.inner, shard, self.fx, db, Hashed { key, hash: h });
             }
-            self.fx.note(self.inner, db, key, Event::KeyMiss);
+            self.fx.note(&self.inner.listening, db, key, Event::KeyMiss);
             return None;
         }
         shard.stats.hits += 1;

@@ -4,7 +4,9 @@
 //! and its counters. [`Held`] is the set of locks a command took; asking it for a shard that is not among them is a
 //! mistake in a command's row. Which locks are taken, and in what order, is the engine's part.
 
-use crate::table::Table;
+use super::waiting::Queue;
+use crate::cut::capture::hands_over;
+use crate::value::Table;
 use parking_lot::MutexGuard;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -128,7 +130,7 @@ pub(crate) struct Shard {
     pub(crate) dbs: Vec<Table>,
     pub(crate) watched: Watched,
     /// Commands that wait for a key, of whichever database, by its name.
-    pub(crate) blocked: HashMap<Box<[u8]>, crate::blocking::Queue>,
+    pub(crate) blocked: HashMap<Box<[u8]>, Queue>,
     pub(crate) stats: ShardStats,
     /// Where the active expiry goes on: database and hash position.
     pub(crate) expire_cursor: (usize, u64),
@@ -241,6 +243,6 @@ impl<'a> Held<'a> {
 
     pub(crate) fn unvisited(&mut self, index: usize, db: u32, hash: u64, key: &[u8]) -> bool {
         let table = &self.shard(index).dbs[db as usize];
-        table.get_hashed(hash, key).is_some_and(|e| table.unvisited(e) || crate::cut::hands_over(e))
+        table.get_hashed(hash, key).is_some_and(|e| table.unvisited(e) || hands_over(e))
     }
 }

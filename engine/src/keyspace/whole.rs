@@ -3,10 +3,10 @@
 //! A database under a running cut is never lost to it: one that is flushed is adopted by the cut, one that is exchanged
 //! keeps its captures.
 
-use super::{Hashed, Keys, Shard, ShardStats, Standing};
-use crate::entry::EntryRef;
+use super::keys::{Hashed, Keys};
+use super::shard::{Shard, ShardStats, Standing};
 use crate::hash::hash;
-use crate::table::Table;
+use crate::value::{EntryRef, Table};
 use std::sync::atomic::Ordering;
 
 impl Keys<'_> {

@@ -4,10 +4,11 @@
 //! do that, see [`crate::table`]). That something changed is for the command to say: [`Ctx::changed`](super::Ctx::changed). Types are
 //! checked before anything is handed to a cut, so a refused command costs it nothing.
 
-use super::{Event, Hashed, Keys, NewExpiry, StrRef};
-use crate::command::CmdError;
-use crate::entry::{Entry, EntryRef, Payload};
-use crate::value::{Collection, Value};
+use super::events::Event;
+use super::keys::{Hashed, Keys, NewExpiry, StrRef};
+use crate::cut::capture::placed;
+use crate::error::Error as CmdError;
+use crate::value::{Collection, Entry, EntryRef, Payload, Value};
 
 impl Keys<'_> {
     /// Is there a live key, for a command that is about to write? An expired one goes first.
@@ -237,7 +238,7 @@ impl Keys<'_> {
             self.inner.own_expiries.insert(at, db, key);
         }
         let entry = entry.rekeyed(key, expire);
-        crate::cut::placed(db, entry.as_ref());
+        placed(db, entry.as_ref());
         self.shard(h).dbs[db as usize].insert_hashed(h, entry);
         self.notify(db, key, Event::New);
     }

@@ -13,7 +13,7 @@
 //! **Canonical.** Like Redis, the parser steps over the two bytes behind an argument, and over the one behind the `\r` of a length
 //! line, without asking what they are: a client that sends `helloXX` for `hello\r\n` is served. Files and replicas are not so
 //! generous, so such bytes must never reach the log. [`Parsed::Command`] says whether the request's bytes are exactly
-//! what [`encode_command`](crate::log::encode_command) makes of its arguments; only then may they be logged as they came. Where an
+//! what [`encode_command`](crate::resp::encode_command) makes of its arguments; only then may they be logged as they came. Where an
 //! array's bytes are not, what is made of its arguments is as long as they are, since lengths themselves have one spelling.
 
 use crate::words;
@@ -44,7 +44,7 @@ pub enum Parsed<'a> {
         args: Args<'a>,
         /// Bytes taken from the front.
         used: usize,
-        /// The bytes are exactly the arguments as [`encode_command`](crate::log::encode_command) writes them, and may be
+        /// The bytes are exactly the arguments as [`encode_command`](crate::resp::encode_command) writes them, and may be
         /// copied into the log as they stand.
         canonical: bool,
     },
@@ -377,7 +377,7 @@ fn inline<'a, A: Array<Item = &'a [u8]>>(buf: &'a [u8], list: &mut SmallVec<A>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::encode_command;
+    use crate::resp::encode_command;
 
     const MAX_BULK: usize = 512 << 20;
 

@@ -5,7 +5,7 @@
 //! hash order and stamps them. What is delivered to whom, and in what steps, is left to [`crate::cut`].
 
 use super::Table;
-use crate::cut::Capture;
+use crate::cut::capture::Capture;
 use crate::entry::{EntryMut, EntryRef};
 use crate::hash::hash;
 

@@ -17,14 +17,29 @@ pub use opaque::{Opaque, TypeName};
 pub use set::Set;
 pub use zset::ZSet;
 
-use crate::cut::HugeKind;
-use crate::entry::{EntryRef, Payload};
+pub(crate) use crate::entry::{Entry, EntryMut, EntryRef, Payload};
 use crate::lazy_free::{LAZY_FREE_BYTES, LAZY_FREE_ELEMENTS};
-use crate::table::Table;
+pub(crate) use crate::table::Table;
 
 /// A collection with more elements than this is delivered to a cut in slices and changed element by element;
 /// a smaller one is copied whole.
 pub(crate) const HUGE_ELEMENTS: usize = 128;
+
+/// What a huge value is, and by which elements a cut delivers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HugeKind {
+    /// Elements are [`Element::Field`](crate::Element::Field).
+    Hash,
+    /// Elements are [`Element::Member`](crate::Element::Member).
+    Set,
+    /// Elements are [`Element::Scored`](crate::Element::Scored).
+    ZSet,
+    /// Elements are [`Element::Node`](crate::Element::Node), in order; the count is the number of nodes.
+    List,
+    /// An opaque value of a type of this name, which begins with this byte. Elements are
+    /// [`Element::Bytes`](crate::Element::Bytes), which make up the others; the count is how many bytes those are.
+    Opaque(TypeName, u8),
+}
 
 /// A value that is no string.
 #[derive(Clone, Debug)]

@@ -163,7 +163,7 @@ impl Conn {
     /// next such command. Where one's reply comes later the block goes on behind it ([`Conn::resume`]).
     fn go_on(&mut self, out: &mut Vec<u8>) -> Flow {
         let server = self.server.clone();
-        while let Some((row, args)) = self.session.take_interrupting() {
+        while let Some((row, args)) = server.engine.take_interrupting(&mut self.session) {
             let refs: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
             server.engine.command_stats(row.id).calls.fetch_add(1, Ordering::Relaxed);
             match self.run_own(row, &refs, out) {

@@ -5,17 +5,37 @@
 //! key that a command makes again is a new one. Where the primary decides (on a replica) expired keys are hidden and
 //! stay until a client writes to one, and commands of the primary's own stream see them. Keys no command meets are left to [`crate::expiry`].
 
-use super::events::expired;
-use super::{Effects, Hashed, Keys, Shard};
-use crate::engine::Inner;
-use crate::entry::EntryRef;
+use super::effects::Effects;
+use super::events::Event;
+use super::keys::{Hashed, Keys};
+use super::shard::{Shard, ShardStats, Watched};
 use crate::hash::hash;
+use crate::shared::Shared;
+use crate::value::EntryRef;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A key has gone because its time was up: its deletion is logged, it is counted, and its watchers are told. The caller has
+/// removed it from its table.
+pub(crate) fn expired(
+    inner: &Shared,
+    stats: &mut ShardStats,
+    watched: &mut Watched,
+    fx: &mut Effects,
+    db: u32,
+    key: &[u8],
+) {
+    stats.expired += 1;
+    fx.push(db, &[b"DEL", key]);
+    if inner.watchers.load(Ordering::Relaxed) != 0 {
+        watched.changed(db, key, || false);
+    }
+    fx.note(&inner.listening, db, key, Event::Expired);
+}
 
 /// Removes a key whose time is up.
 #[cold]
-pub(super) fn expire(inner: &Inner, shard: &mut Shard, fx: &mut Effects, db: u32, k: Hashed<'_>) {
+pub(super) fn expire(inner: &Shared, shard: &mut Shard, fx: &mut Effects, db: u32, k: Hashed<'_>) {
     let Shard { dbs, stats, watched, .. } = shard;
     dbs[db as usize].remove_hashed(k.hash, k.key);
     expired(inner, stats, watched, fx, db, k.key);

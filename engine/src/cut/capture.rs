@@ -4,10 +4,9 @@
 //! elements of a huge value, to its [`HugeState`]. Tables call it ([`crate::table`]); what is delivered, and when, is the
 //! walker's business.
 
-use super::{CutSink, Element, EntryMeta, HugeKind};
-use crate::entry::{Entry, EntryMut, EntryRef, Payload};
+use super::sink::{CutSink, Element, EntryMeta, HugeKind};
 use crate::log::Log;
-use crate::table::Table;
+use crate::value::{Entry, EntryMut, EntryRef, Payload, Table};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
