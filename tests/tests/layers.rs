@@ -14,20 +14,36 @@ fn drawn() -> Vec<String> {
     line.split("──>").map(|name| name.split_whitespace().next().unwrap_or_default().to_owned()).collect()
 }
 
-/// The crates, and whether the front of a folder is a file like others.
-const CRATES: [(&str, bool); 2] = [("persistence", true), ("transport", false)];
+/// The server's rooms above its ground still reach each other through `Server`.
+const ABOVE_THE_GROUND: &str = "\
+     admin admin/acl admin/client admin/command admin/command/docs admin/command/info admin/config \
+     admin/debug admin/hello admin/info admin/info/memory admin/info/sections admin/latency \
+     admin/memory admin/reload admin/role admin/rows aof aof/folder aof/group aof/hold aof/rewrite \
+     aof/start aof/writer client/acks client/admission client/conn client/outbox client/pause \
+     client/registry client/stream client/waiting commands migrate net persist repl repl/apply \
+     repl/attached repl/attempt repl/commands repl/failover repl/full_sync repl/link repl/primary \
+     repl/role repl/slow_writers server shutdown snapshot stand_in";
+
+/// The crates, whether the front of a folder is a file like others, and the circles there still are.
+const CRATES: [(&str, bool, &[&str]); 4] = [
+    // A table has the capture of the cut in progress, which takes in tables that are flushed.
+    ("engine", false, &["cut/capture table"]),
+    ("persistence", true, &[]),
+    ("transport", false, &[]),
+    ("server", false, &[ABOVE_THE_GROUND]),
+];
 
 #[test]
-fn no_files_of_a_crate_import_each_other_in_a_circle() {
-    let mut found = Vec::new();
-    for (name, fronts) in CRATES {
+fn no_files_of_a_crate_import_each_other_in_a_circle_but_those_that_are_known() {
+    for (name, fronts, known) in CRATES {
         let sources = Crate::read(&root().join(name).join("src")).expect("the sources");
         assert!(sources.len() > 10, "{name}: {} files", sources.len());
-        found.extend(
-            sources.circles(fronts).into_iter().map(|circle| format!("{name}: {}", circle.join(" "))),
+        let found: Vec<String> = sources.circles(fronts).into_iter().map(|circle| circle.join(" ")).collect();
+        assert_eq!(
+            found, known,
+            "{name}: circles of files; one that has gone, or become smaller, is taken from the list"
         );
     }
-    assert!(found.is_empty(), "circles of files:\n{}", found.join("\n"));
 }
 
 #[test]
