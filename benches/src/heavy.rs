@@ -16,8 +16,6 @@ const ASK_EVERY: Duration = Duration::from_millis(5);
 const DUE_AFTER: Duration = Duration::from_secs(6);
 /// Seconds until everything that is due has gone, at most.
 const GONE_LIMIT: Duration = Duration::from_secs(120);
-/// Bytes sent at once of a pipeline.
-const PIECE: usize = 1 << 20;
 
 /// A work.
 pub(crate) struct Work {
@@ -27,8 +25,8 @@ pub(crate) struct Work {
     pub(crate) about: &'static str,
     /// Stores what it needs.
     prepare: fn(&mut Client, &Scale) -> Result<()>,
-    /// Does it. Where it begins with an event of its own, the answer is when that was.
-    run: fn(&mut Client, &Scale) -> Result<Option<Instant>>,
+    /// Does it, and says when it began: when the request was ready to be sent, or at an event of its own.
+    run: fn(&mut Client, &Scale) -> Result<Instant>,
 }
 
 /// How much of everything.
@@ -83,17 +81,14 @@ pub(crate) static WORKS: &[Work] = &[
         name: "lrem",
         about: "100,000 LREM in a pipeline",
         prepare: |client, _| members(client, b"RPUSH", b"list", 1_000, 1),
-        run: |client, scale| pipeline(client, &[b"LREM", b"list", b"0", b"none"], scale.of(100_000)),
+        run: |client, scale| pipeline(client, &[b"LREM", b"list", b"0", b"none"], scale.of(100_000), 1),
     },
     Work {
         name: "pipelines",
         about: "1,000,000 SET, 1,000 at a time",
         prepare: nothing,
         run: |client, scale| {
-            for _ in 0..scale.of(1_000) {
-                pipeline(client, &[b"SET", b"key", b"a value of so many bytes"], 1_000)?;
-            }
-            Ok(None)
+            pipeline(client, &[b"SET", b"key", b"a value of so many bytes"], 1_000, scale.of(1_000))
         },
     },
     Work {
@@ -122,8 +117,9 @@ pub(crate) static WORKS: &[Work] = &[
         about: "expiry of 1,000,000 members",
         prepare: set,
         run: |client, _| {
-            plain(client, &[b"PEXPIRE", b"set", b"20"])?;
-            gone(client, 1)
+            let began = plain(client, &[b"PEXPIRE", b"set", b"20"])?;
+            gone(client, 1)?;
+            Ok(began)
         },
     },
     Work {
@@ -163,12 +159,15 @@ pub(crate) static WORKS: &[Work] = &[
             })
         },
         run: |client, scale| {
-            if let Ok(left) = scale.due().duration_since(SystemTime::now()) {
-                std::thread::sleep(left);
-            }
+            let Ok(left) = scale.due().duration_since(SystemTime::now()) else {
+                return Err(Error::Usage(
+                    "keys were due before all of them were set; try a smaller --scale".into(),
+                ));
+            };
+            std::thread::sleep(left);
             let began = Instant::now();
             gone(client, 1)?;
-            Ok(Some(began))
+            Ok(began)
         },
     },
     Work {
@@ -202,9 +201,8 @@ impl Work {
 
     /// Does it; from when to when.
     pub(crate) fn run(&self, client: &mut Client, scale: &Scale) -> Result<(Instant, Instant)> {
-        let sent = Instant::now();
         let began = (self.run)(client, scale)?;
-        Ok((began.unwrap_or(sent), Instant::now()))
+        Ok((began, Instant::now()))
     }
 }
 
@@ -212,8 +210,18 @@ fn nothing(_: &mut Client, _: &Scale) -> Result<()> {
     Ok(())
 }
 
-fn plain(client: &mut Client, args: &[&[u8]]) -> Result<Option<Instant>> {
-    client.command(args).map(|_| None)
+fn plain(client: &mut Client, args: &[&[u8]]) -> Result<Instant> {
+    let mut out = Vec::new();
+    resp::push(&mut out, args);
+    sent(client, &out, 1)
+}
+
+/// Sends commands that are ready, all of them before the first reply is read.
+fn sent(client: &mut Client, commands: &[u8], count: u64) -> Result<Instant> {
+    let began = Instant::now();
+    client.send(commands)?;
+    client.expect(count as usize)?;
+    Ok(began)
 }
 
 fn set(client: &mut Client, scale: &Scale) -> Result<()> {
@@ -255,42 +263,32 @@ fn each(client: &mut Client, count: u64, command: impl Fn(&mut Vec<u8>, u64)) ->
     Ok(())
 }
 
-/// The same command so many times, all sent before the first reply is read.
-fn pipeline(client: &mut Client, args: &[&[u8]], count: u64) -> Result<Option<Instant>> {
+/// The same command so many times at once, and that so many times over.
+fn pipeline(client: &mut Client, args: &[&[u8]], count: u64, times: u64) -> Result<Instant> {
     let mut out = Vec::new();
     (0..count).for_each(|_| resp::push(&mut out, args));
-    for piece in out.chunks(PIECE) {
-        client.send(piece)?;
-    }
-    client.expect(count as usize)?;
-    Ok(None)
+    let began = sent(client, &out, count)?;
+    (1..times).try_for_each(|_| sent(client, &out, count).map(drop))?;
+    Ok(began)
 }
 
 /// One command of so many names.
-fn names(
-    client: &mut Client,
-    command: &[u8],
-    name: &[u8],
-    count: u64,
-    more: &[&[u8]],
-) -> Result<Option<Instant>> {
+fn names(client: &mut Client, command: &[u8], name: &[u8], count: u64, more: &[&[u8]]) -> Result<Instant> {
     let mut out = Vec::new();
     resp::push_header(&mut out, 1 + count as usize + more.len());
     resp::push_arg(&mut out, command);
     let name = String::from_utf8_lossy(name);
     (0..count).for_each(|n| resp::push_arg(&mut out, format!("{name}:{n}").as_bytes()));
     more.iter().for_each(|arg| resp::push_arg(&mut out, arg));
-    client.send(&out)?;
-    client.expect(1)?;
-    Ok(None)
+    sent(client, &out, 1)
 }
 
 /// Waits until at most so many keys are there.
-fn gone(client: &mut Client, left: i64) -> Result<Option<Instant>> {
+fn gone(client: &mut Client, left: i64) -> Result<()> {
     let begun = Instant::now();
     loop {
         match client.command(&[b"DBSIZE"])? {
-            Reply::Int(keys) if keys <= left => return Ok(None),
+            Reply::Int(keys) if keys <= left => return Ok(()),
             reply if begun.elapsed() > GONE_LIMIT => {
                 return Err(Error::Reply {
                     command: "DBSIZE".into(),

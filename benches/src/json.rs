@@ -53,8 +53,8 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
 }
 
-/// The report as JSON.
-pub(crate) fn text(report: &Report) -> Result<String> {
+/// A report as JSON.
+pub(crate) fn text(report: &impl Serialize) -> Result<String> {
     serde_json::to_string_pretty(report)
         .map(|text| text + "\n")
         .map_err(|error| Error::Usage(format!("writing JSON: {error}")))

@@ -29,6 +29,7 @@ mod probe;
 mod process;
 mod progress;
 mod random;
+mod report;
 mod resp;
 mod row;
 mod scratch;

@@ -7,7 +7,7 @@ use crate::cli::PersistArgs;
 use crate::closed;
 use crate::dataset::{Dataset, Kind, group_digits};
 use crate::disk::Device;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::latency::Percentiles;
 use crate::probe::Probe;
 use crate::process::{Launch, Server};
@@ -17,7 +17,7 @@ use crate::servers::{self, Program};
 use crate::stall::Stalls;
 use crate::table::{Columns, P50, P99, P999, Table, WORST, number, optional};
 use crate::writer::Writer;
-use crate::{scratch, watch};
+use crate::{report, scratch, watch};
 use serde::Serialize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -169,12 +169,7 @@ pub(crate) fn run(args: &PersistArgs) -> Result<bool> {
         )
         .collect();
     errors.iter().for_each(|error| println!("{error}"));
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|error| Error::Usage(format!("writing JSON: {error}")))?;
-        std::fs::write(path, text + "\n").doing(|| format!("writing {}", path.display()))?;
-        println!("written: {}", path.display());
-    }
+    report::write_json(args.json.as_deref(), &report)?;
     Ok(errors.is_empty())
 }
 

@@ -4,7 +4,7 @@
 //! own, and servers take turns.
 
 use crate::cli::StallsArgs;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::heavy::{Scale, WORKS, Work};
 use crate::latency::Percentiles;
 use crate::probe::Probe;
@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::servers::{self, Program};
 use crate::stall::Stalls;
 use crate::table::{Columns, P50, P99, Table, WORST, number, optional};
-use crate::{resp, scratch};
+use crate::{report, resp, scratch};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -75,12 +75,7 @@ pub(crate) fn run(args: &StallsArgs) -> Result<bool> {
             fine = false;
         }
     }
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&rows)
-            .map_err(|error| Error::Usage(format!("writing JSON: {error}")))?;
-        std::fs::write(path, text + "\n").doing(|| format!("writing {}", path.display()))?;
-        println!("written: {}", path.display());
-    }
+    report::write_json(args.json.as_deref(), &rows)?;
     Ok(fine)
 }
 

@@ -4,12 +4,12 @@ use crate::account::Account;
 use crate::case::Bench;
 use crate::cli::SyncArgs;
 use crate::dataset::Dataset;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::json::{Report, Setting};
 use crate::plan;
 use crate::progress::Progress;
 use crate::row::{self, Row};
-use crate::{html, json, scratch, servers, table};
+use crate::{html, report, scratch, servers, table};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -41,11 +41,9 @@ pub(crate) fn run(args: &SyncArgs) -> Result<bool> {
     remarks(&setting, &shown).iter().for_each(|remark| println!("{remark}"));
     println!("{} cases in {:.0} s", plan.cases.len(), begun.elapsed().as_secs_f64());
     let report = Report { setting, shown, rows };
-    if let Some(path) = &args.json {
-        write(path, &json::text(&report)?)?;
-    }
+    report::write_json(args.json.as_deref(), &report)?;
     if let Some(path) = &args.html {
-        write(path, &html::page(&report))?;
+        report::write(path, &html::page(&report))?;
     }
     Ok(report.rows.iter().all(|row| row.error.is_none()))
 }
@@ -127,10 +125,4 @@ fn remarks(setting: &Setting, rows: &[Row]) -> Vec<String> {
         );
     }
     remarks
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).doing(|| format!("writing {}", path.display()))?;
-    println!("written: {}", path.display());
-    Ok(())
 }

@@ -12,15 +12,12 @@ pub use rows::{CommandStats, RenameError, Row};
 
 use crate::config::Limits;
 use crate::cut::{Cut, CutBusy};
-use crate::hash::hash;
 use crate::keyspace::ShardStats;
 use crate::keyspace::events::{Class, Happening};
 use crate::log::{Log, LogReader};
 use crate::session::Session;
 use crate::shared::Shared;
-use crate::value::Table;
 use rows::Rows;
-use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -202,20 +199,6 @@ impl Engine {
     /// Finds a command by the name it was registered by, in any case, whatever it is called now.
     pub fn lookup_original(&self, name: &[u8]) -> Option<Row> {
         self.rows.lookup_original(name)
-    }
-
-    /// Starts fetching what commands on these keys of a database will touch first, so that their cache misses overlap: for
-    /// callers that have several commands at hand. It changes nothing.
-    pub fn prefetch(&self, db: u32, keys: &[&[u8]]) {
-        if db >= self.inner.databases {
-            return;
-        }
-        let hashes: SmallVec<[u64; 32]> = keys.iter().map(|key| hash(key)).collect();
-        for step in [Table::prefetch, Table::prefetch_slots, Table::prefetch_entry] {
-            for h in &hashes {
-                step(&self.inner.shards[self.inner.shard_of(*h)].lock().dbs[db as usize], *h);
-            }
-        }
     }
 }
 

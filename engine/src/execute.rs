@@ -20,6 +20,7 @@
 use crate::command::{CmdError, CmdResult, Command, Flags, KeyFn, KeySpec};
 use crate::engine::{Engine, Outcome, Row};
 use crate::expiry::own::Expiries;
+use crate::hash::hash;
 use crate::keyspace::{Ctx, Effects, Hashed, Held, Keys, Shard};
 use crate::resp::Reply;
 use crate::session::Session;
@@ -101,19 +102,29 @@ impl Engine {
         Some(Resolved { row, key })
     }
 
-    /// Starts fetching what commands that were resolved will touch first, so that their cache misses overlap. It changes nothing and
-    /// waits for nobody: a shard that is in use is left out. Each shard's lock is taken once, for as long as the three steps take; more
-    /// than [`FETCHED`] keys are not looked at.
+    /// Starts fetching what commands that were resolved will touch first, so that their cache misses overlap: for callers that
+    /// have several at hand. It changes nothing and waits for nobody: a shard that is in use is left out. Not more than sixteen
+    /// keys are looked at.
     pub fn prefetch_resolved<'r>(&self, db: u32, commands: impl Iterator<Item = &'r Resolved<'r>>) {
+        self.fetch(db, commands.filter_map(|command| command.key).map(|key| key.hash));
+    }
+
+    /// The same for commands on these keys, of which there may be any number.
+    pub fn prefetch(&self, db: u32, keys: &[&[u8]]) {
+        keys.chunks(FETCHED).for_each(|some| self.fetch(db, some.iter().map(|key| hash(key))));
+    }
+
+    /// Each shard's lock is taken once, for as long as the three steps take; more than [`FETCHED`] keys are not looked at.
+    fn fetch(&self, db: u32, hashes: impl Iterator<Item = u64>) {
         let mut locked: SmallVec<[(usize, MutexGuard<'_, Shard>); FETCHED]> = SmallVec::new();
         let mut keys: SmallVec<[(u64, usize); FETCHED]> = SmallVec::new();
-        for key in commands.filter_map(|command| command.key).take(FETCHED) {
-            let shard = self.inner.shard_of(key.hash);
+        for hash in hashes.take(FETCHED) {
+            let shard = self.inner.shard_of(hash);
             if let Some(guard) = self.inner.shards[shard].try_lock() {
                 locked.push((shard, guard));
-                keys.push((key.hash, locked.len() - 1));
+                keys.push((hash, locked.len() - 1));
             } else if let Some(at) = locked.iter().position(|(held, _)| *held == shard) {
-                keys.push((key.hash, at));
+                keys.push((hash, at));
             }
         }
         for step in [Table::prefetch, Table::prefetch_slots, Table::prefetch_entry] {

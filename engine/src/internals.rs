@@ -5,7 +5,6 @@
 //! It is a list of names, so that files of this crate can move without anybody outside noticing.
 
 pub use crate::blocked::{Blocked, Watch};
-pub use crate::buffer::{Buffer, LONG_STRING};
 pub use crate::clock::now_ms;
 pub use crate::command::{
     CmdError, CmdResult, Command, Flags, FlagsOfMany, KeyFn, KeySpec, Run, ServeFn, SessionFn, TxOp,
@@ -44,7 +43,7 @@ pub mod num {
 
 /// The protocol: requests are parsed, replies written.
 pub mod resp {
-    pub use crate::resp::{Args, Deferred, Front, MAX_ARGS, ParseState, Parsed, Reply, front, parse, resume};
+    pub use crate::resp::{Args, Deferred, MAX_ARGS, ParseState, Parsed, Reply, front, parse, resume};
 }
 
 /// Lines of quoted words.

@@ -9,4 +9,4 @@ mod request;
 
 pub use command::encode_command;
 pub use reply::{Deferred, Reply};
-pub use request::{Args, Front, MAX_ARGS, ParseState, Parsed, front, parse, resume};
+pub use request::{Args, MAX_ARGS, ParseState, Parsed, front, parse, resume};

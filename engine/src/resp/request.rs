@@ -33,15 +33,16 @@ const LEAST_ARG: usize = 6;
 /// A command's arguments, borrowed from the input buffer.
 pub type Args<'a> = SmallVec<[&'a [u8]; 8]>;
 
-/// What stands at the front of the input.
+/// What stands at the front of the input; `A` are a command's arguments, or nothing where they went into a list of the
+/// caller's ([`front`]).
 #[derive(Debug)]
-pub enum Parsed<'a> {
+pub enum Parsed<A> {
     /// More bytes are needed; at least this many in all (from the request's first byte on) where that is known, else 0.
     Incomplete(usize),
     /// A command that took `used` bytes. No arguments: an empty line or array, to be skipped.
     Command {
         /// The arguments.
-        args: Args<'a>,
+        args: A,
         /// Bytes taken from the front.
         used: usize,
         /// The bytes are exactly the arguments as [`encode_command`](crate::resp::encode_command) writes them, and may be
@@ -56,29 +57,6 @@ pub enum Parsed<'a> {
         used: usize,
     },
     /// The client broke the protocol: reply this error and close.
-    Invalid(String),
-}
-
-/// What stands at the front of the input, where its arguments go into a list of the caller's ([`front`]).
-#[derive(Debug)]
-pub enum Front {
-    /// As [`Parsed::Incomplete`].
-    Incomplete(usize),
-    /// As [`Parsed::Command`]; the arguments are at the end of the list.
-    Command {
-        /// Bytes taken from the front.
-        used: usize,
-        /// As there.
-        canonical: bool,
-    },
-    /// As [`Parsed::Quoted`]; nothing is in the list.
-    Quoted {
-        /// The arguments.
-        args: Vec<Vec<u8>>,
-        /// Bytes taken from the front.
-        used: usize,
-    },
-    /// As [`Parsed::Invalid`].
     Invalid(String),
 }
 
@@ -133,19 +111,24 @@ struct Bounds {
 /// authentication the caller passes `authenticated = false`, which bounds arguments as Redis does (10 arguments of
 /// at most 16384 bytes).
 #[inline]
-pub fn parse(buf: &[u8], max_bulk: usize, authenticated: bool) -> Parsed<'_> {
+pub fn parse(buf: &[u8], max_bulk: usize, authenticated: bool) -> Parsed<Args<'_>> {
     resume(buf, max_bulk, authenticated, &mut ParseState::default())
 }
 
 /// As [`parse`], and goes on where the last call for an incomplete request ended; see [`ParseState`].
 #[inline]
-pub fn resume<'a>(buf: &'a [u8], max_bulk: usize, authenticated: bool, state: &mut ParseState) -> Parsed<'a> {
+pub fn resume<'a>(
+    buf: &'a [u8],
+    max_bulk: usize,
+    authenticated: bool,
+    state: &mut ParseState,
+) -> Parsed<Args<'a>> {
     let mut args = Args::new();
     match front(buf, max_bulk, authenticated, state, &mut args) {
-        Front::Incomplete(needed) => Parsed::Incomplete(needed),
-        Front::Command { used, canonical } => Parsed::Command { args, used, canonical },
-        Front::Quoted { args, used } => Parsed::Quoted { args, used },
-        Front::Invalid(message) => Parsed::Invalid(message),
+        Parsed::Command { used, canonical, .. } => Parsed::Command { args, used, canonical },
+        Parsed::Incomplete(needed) => Parsed::Incomplete(needed),
+        Parsed::Quoted { args, used } => Parsed::Quoted { args, used },
+        Parsed::Invalid(message) => Parsed::Invalid(message),
     }
 }
 
@@ -157,7 +140,7 @@ pub fn front<'a, A: Array<Item = &'a [u8]>>(
     authenticated: bool,
     state: &mut ParseState,
     list: &mut SmallVec<A>,
-) -> Front {
+) -> Parsed<()> {
     let bounds = Bounds { bulk: max_bulk, authenticated };
     if state.at != 0 {
         if let Err(stop) = skim(buf, bounds, state) {
@@ -167,11 +150,11 @@ pub fn front<'a, A: Array<Item = &'a [u8]>>(
         *state = ParseState::default();
     }
     match buf.first() {
-        None => Front::Incomplete(0),
+        None => Parsed::Incomplete(0),
         Some(b'*') => {
             let before = list.len();
             match array(buf, bounds, state, list) {
-                Ok((used, canonical)) => Front::Command { used, canonical },
+                Ok((used, canonical)) => Parsed::Command { args: (), used, canonical },
                 Err(stop) => {
                     list.truncate(before);
                     stopped(stop, state)
@@ -183,15 +166,15 @@ pub fn front<'a, A: Array<Item = &'a [u8]>>(
 }
 
 #[cold]
-fn stopped(stop: Stop, state: &mut ParseState) -> Front {
+fn stopped(stop: Stop, state: &mut ParseState) -> Parsed<()> {
     match stop {
         Stop::Need(needed) => {
             state.needed = needed;
-            Front::Incomplete(needed)
+            Parsed::Incomplete(needed)
         }
         Stop::Broken(text) => {
             *state = ParseState::default();
-            Front::Invalid(text)
+            Parsed::Invalid(text)
         }
     }
 }
@@ -355,23 +338,23 @@ fn array<'a, A: Array<Item = &'a [u8]>>(
     Ok((at, canonical))
 }
 
-fn inline<'a, A: Array<Item = &'a [u8]>>(buf: &'a [u8], list: &mut SmallVec<A>) -> Front {
+fn inline<'a, A: Array<Item = &'a [u8]>>(buf: &'a [u8], list: &mut SmallVec<A>) -> Parsed<()> {
     let Some(nl) = memchr::memchr(b'\n', buf) else {
         if buf.len() > MAX_INLINE {
-            return Front::Invalid("ERR Protocol error: too big inline request".into());
+            return Parsed::Invalid("ERR Protocol error: too big inline request".into());
         }
-        return Front::Incomplete(0);
+        return Parsed::Incomplete(0);
     };
     let text = buf[..nl].strip_suffix(b"\r").unwrap_or(&buf[..nl]);
     if text.iter().any(|c| matches!(c, b'"' | b'\'')) {
         // Quoted arguments need unescaping, so they cannot be borrowed.
         return match words::split(text) {
-            Some(args) => Front::Quoted { args, used: nl + 1 },
-            None => Front::Invalid("ERR Protocol error: unbalanced quotes in request".into()),
+            Some(args) => Parsed::Quoted { args, used: nl + 1 },
+            None => Parsed::Invalid("ERR Protocol error: unbalanced quotes in request".into()),
         };
     }
     list.extend(text.split(|c| words::is_space(*c)).filter(|a| !a.is_empty()));
-    Front::Command { used: nl + 1, canonical: false }
+    Parsed::Command { args: (), used: nl + 1, canonical: false }
 }
 
 #[cfg(test)]

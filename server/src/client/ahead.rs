@@ -11,7 +11,7 @@
 
 use sluice_engine::Engine;
 use sluice_engine::internals::Resolved;
-use sluice_engine::internals::resp::{Front, ParseState, front};
+use sluice_engine::internals::resp::{ParseState, Parsed, front};
 use smallvec::SmallVec;
 use std::ops::Range;
 
@@ -45,7 +45,7 @@ pub(super) struct Window<'i> {
     /// Bytes of the input that were parsed.
     parsed: usize,
     /// What stands behind those in the window, where that is no request to be put there.
-    behind: Option<Front>,
+    behind: Option<Parsed<()>>,
     /// Whether the client had signed on when they were parsed.
     authenticated: bool,
 }
@@ -82,7 +82,7 @@ impl<'i> Window<'i> {
         while self.behind.is_none() && self.requests.len() < most {
             let (from, first) = (self.parsed, self.args.len());
             match front(&self.input[from..], max_bulk, authenticated, state, &mut self.args) {
-                Front::Command { used, canonical } => {
+                Parsed::Command { used, canonical, .. } => {
                     self.parsed = from + used;
                     let args = first..self.args.len();
                     let resolved = engine.resolve(&self.args[args.clone()]);
@@ -99,8 +99,8 @@ impl<'i> Window<'i> {
 
     /// What stands behind the requests, when all of them were taken: something that is none, or none that is complete. It
     /// begins behind what was [parsed](Window::parsed).
-    pub(super) fn take_behind(&mut self) -> Front {
-        self.behind.take().unwrap_or(Front::Incomplete(0))
+    pub(super) fn take_behind(&mut self) -> Parsed<()> {
+        self.behind.take().unwrap_or(Parsed::Incomplete(0))
     }
 
     /// Bytes of the input that were parsed.

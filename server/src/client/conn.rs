@@ -18,7 +18,7 @@ use crate::server::Server;
 use bytes::{Buf, BytesMut};
 use sluice_engine::Session;
 use sluice_engine::internals::Request;
-use sluice_engine::internals::resp::{Front, ParseState, Reply};
+use sluice_engine::internals::resp::{ParseState, Parsed, Reply};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -244,26 +244,25 @@ impl Conn {
                 continue;
             } else {
                 match window.take_behind() {
-                    Front::Incomplete(need) => {
+                    Parsed::Incomplete(need) => {
                         self.need = need;
                         break Flow::Next;
                     }
-                    Front::Quoted { args, used } => {
+                    Parsed::Quoted { args, used } => {
                         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
                         window.step(used);
                         let resolved = ground.engine.resolve(&args);
                         let request = Request { args: &args, raw: None };
                         (self.command(ground, resolved, request, out, &mut clock), window.parsed())
                     }
-                    Front::Invalid(message) => {
+                    Parsed::Invalid(message) => {
                         self.protocol_error(&message, out);
                         (Flow::Close, at)
                     }
-                    Front::Command { .. } => unreachable!("it is in the window"),
+                    Parsed::Command { .. } => unreachable!("it is in the window"),
                 }
             };
             match flow {
-                Flow::Next => self.honour_reply_mode(out, start),
                 Flow::Stalled | Flow::Paused => break flow,
                 Flow::Later(_) | Flow::Wait(_) => {}
                 _ => self.honour_reply_mode(out, start),
